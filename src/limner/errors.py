@@ -1,0 +1,24 @@
+"""The one kind of error a user causes and can mend: a single clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """An error in what the user gave: a file, a config key, an id.
+
+    The command line prints it as one line without a traceback and exits with `exit_code`. The line says where
+    (file and key), what was found, what was expected and the next step.
+    """
+
+    exit_code = 2
+
+
+def listing(items: Iterable[object], total: int | None = None, show: int = 5) -> str:
+    """`"12, 15, 19 and 40 more"`: the first few items and the count of the rest, for error lines."""
+    items = list(items)
+    total = len(items) if total is None else total
+    shown = [str(item) for item in items[:show]]
+    rest = total - len(shown)
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
