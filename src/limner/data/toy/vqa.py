@@ -1,0 +1,305 @@
+"""Questions and ten human-like answers about scenes, in the official JSON of VQA v2.
+
+Balance is the point, as in VQA v2: for every kind of question, and for every question that comes back, the answer that
+was used least is asked for next. Whoever reads only the question is right about as often as a guess; the pictures
+decide. Question ids are `image_id * 1000 + k`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from limner.data.toy.words import (
+    ANYTHING,
+    CONFUSIONS,
+    RELATIONS,
+    SYNONYMS,
+    extreme,
+    holds,
+    phrase,
+    plural,
+    references,
+    sides,
+)
+from limner.data.toy.world import COLORS, SHAPES, Scene, dice
+
+QUESTIONS_AN_IMAGE = 5
+_DRAWS = 8  # candidates looked at before the least used answer among them is taken
+
+# Those of the 65 official question types that can occur here, longest first, so that the first match is the right one.
+QUESTION_TYPES = (
+    "what color are the", "what is the color of the", "what color is the", "how many", "what is the", "what color",
+    "are there any", "is there a", "is there", "what is", "what", "which", "is this", "is the", "is it", "is", "do",
+    "does the", "does this",
+)  # fmt: skip
+_BY_LENGTH = sorted(QUESTION_TYPES, key=len, reverse=True)
+
+
+class Question(NamedTuple):
+    """One question about a scene: `key` says what is asked, whatever the wording."""
+
+    key: tuple
+    text: str
+    answer: str
+
+
+def question_type(question: str) -> str:
+    """The official VQA v2 question type: the longest listed beginning, or `none of the above`."""
+    lowered = question.lower()
+    return next((kind for kind in _BY_LENGTH if lowered.startswith(kind + " ")), "none of the above")
+
+
+def answer_type(answer: str) -> str:
+    """`yes/no`, `number` or `other`."""
+    return "yes/no" if answer in ("yes", "no") else "number" if answer.isdigit() else "other"
+
+
+# --------------------------------------------------------------------- kinds of questions: scene, dice -> one question
+
+
+def _exists(scene: Scene, rng: random.Random) -> Question | None:
+    thing, other = rng.choice(scene.things), rng.choice(scene.things)
+    color, shape = rng.choice([(thing.color, thing.shape), (thing.color, thing.shape), (None, thing.shape)])
+    if rng.random() < 0.5:  # likely absent, and hard: the color and the shape are there, not together
+        color, shape = (color and other.color, shape if rng.random() < 0.6 else rng.choice(SHAPES))
+    name = f"{color} {shape}" if color else shape
+    an = "an" if name[0] in "aeiou" else "a"
+    text = rng.choice(
+        [f"Is there {an} {name}?", f"Is there {an} {name} in the picture?", f"Are there any {plural(name)}?",
+         f"Does the picture show {an} {name}?", f"Do you see {an} {name}?"]
+    )  # fmt: skip
+    return Question(("exists", color, shape), text, "yes" if scene.named(color=color, shape=shape) else "no")
+
+
+def _is_color(scene: Scene, rng: random.Random) -> Question | None:
+    thing = rng.choice(scene.things)
+    ways = [way for way in references(scene, thing) if way[1] is None]
+    if not ways:
+        return None
+    color = thing.color if rng.random() < 0.5 else rng.choice([o.color for o in scene.things] + list(COLORS))
+    way = ways[0]
+    name = phrase(way, rng)
+    text = rng.choice([f"Is the {name} {color}?", f"Is the color of the {name} {color}?"])
+    return Question(("is color", way, color), text, "yes" if color == thing.color else "no")
+
+
+def _related(scene: Scene, rng: random.Random) -> Question | None:
+    first, second = rng.sample(scene.things, 2)
+    ways, others = references(scene, first), references(scene, second)
+    relation = rng.choice(RELATIONS)
+    truth = holds(first, relation, second)
+    if not ways or not others or truth is None:
+        return None
+    way, other = rng.choice(ways[:2]), rng.choice(others[:2])
+    said = {"left of": "to the left of", "right of": "to the right of"}.get(relation, relation)
+    text = f"Is the {phrase(way, rng)} {rng.choice([relation, said])} the {phrase(other, rng)}?"
+    return Question(("related", way, relation, other), text, "yes" if truth else "no")
+
+
+def _in_half(scene: Scene, rng: random.Random) -> Question | None:
+    thing = rng.choice(scene.things)
+    ways, (vertical, horizontal) = references(scene, thing), sides(thing)
+    side = rng.choice(["left", "right", "top", "bottom"])
+    actual = vertical if side in ("top", "bottom") else horizontal
+    if not ways or actual is None:
+        return None
+    name = phrase(ways[0], rng)
+    text = rng.choice([f"Is the {name} in the {side} half?", f"Is the {name} in the {side} half of the picture?"])
+    return Question(("half", ways[0], side), text, "yes" if actual == side else "no")
+
+
+def _count(scene: Scene, rng: random.Random) -> Question | None:
+    draw, thing = rng.random(), rng.choice(scene.things)
+    color, shape = rng.choice(tuple(COLORS)), rng.choice(SHAPES)
+    if draw < 0.8:  # mostly something that is there
+        color, shape = thing.color, thing.shape
+    color, shape = rng.choice([(None, shape), (None, shape), (color, None), (color, None), (None, None)])
+    noun = plural(shape) if shape else rng.choice(ANYTHING) + "s"
+    name = f"{color} {noun}" if color else noun
+    text = rng.choice([f"How many {name} are there?", f"How many {name} are in the picture?", f"How many {name}?"])
+    return Question(("count", color, shape), text, str(len(scene.named(color=color, shape=shape))))
+
+
+_OUTERMOST = {
+    "left": ("leftmost {}", "{} furthest to the left"),
+    "right": ("rightmost {}", "{} furthest to the right"),
+    "top": ("highest {}", "{} at the very top"),
+    "bottom": ("lowest {}", "{} at the very bottom"),
+}
+
+
+def _color(scene: Scene, rng: random.Random) -> Question | None:
+    if rng.random() < 0.3:
+        side = rng.choice(tuple(_OUTERMOST))
+        thing, way = extreme(scene, side), (side,)
+        name = rng.choice(_OUTERMOST[side]).format(rng.choice(ANYTHING))
+    else:
+        thing = rng.choice(scene.things)
+        ways = [way for way in references(scene, thing) if way[1] is None]
+        if not ways:
+            return None
+        way, name = ways[0], phrase(ways[0], rng)
+    if thing is None:
+        return None
+    text = rng.choice([f"What color is the {name}?", f"What is the color of the {name}?"])
+    return Question(("color", way), text, thing.color)
+
+
+def _shape(scene: Scene, rng: random.Random) -> Question | None:
+    if rng.random() < 0.3:
+        side = rng.choice(tuple(_OUTERMOST))
+        thing, way = extreme(scene, side), (side,)
+        name = rng.choice(_OUTERMOST[side]).format(rng.choice(ANYTHING))
+    else:
+        thing = rng.choice(scene.things)
+        way = next((way for way in [(None, thing.color, None), (thing.size, thing.color, None)]
+                    if len(scene.named(size=way[0], color=way[1])) == 1), None)  # fmt: skip
+        if way is None:
+            return None
+        name = phrase(way, rng)
+    if thing is None:
+        return None
+    text = rng.choice([f"What shape is the {name}?", f"What is the shape of the {name}?"])
+    return Question(("shape", way), text, thing.shape)
+
+
+def _size(scene: Scene, rng: random.Random) -> Question | None:
+    thing = rng.choice(scene.things)
+    ways = [way for way in references(scene, thing) if way[0] is None]
+    if not ways:
+        return None
+    way = rng.choice(ways[:2])
+    big, small = rng.choice(["big or small", "small or big", "large or small"]).split(" or ")
+    text = f"Is the {phrase(way, rng)} {big} or {small}?"
+    return Question(("size", way), text, thing.size)
+
+
+def _side(scene: Scene, rng: random.Random) -> Question | None:
+    thing = rng.choice(scene.things)
+    ways, horizontal = references(scene, thing), sides(thing)[1]
+    if not ways or horizontal is None:
+        return None
+    way = rng.choice(ways[:2])
+    text = rng.choice([f"Is the {phrase(way, rng)} on the left or on the right?",
+                       f"Which side is the {phrase(way, rng)} on, left or right?"])  # fmt: skip
+    return Question(("side", way), text, horizontal)
+
+
+def _which(scene: Scene, rng: random.Random) -> Question | None:
+    first, second = rng.sample(scene.things, 2)
+    relation, word = rng.choice([("above", "higher"), ("below", "lower")])
+    truth = holds(first, relation, second)
+    if truth is None or any(len(scene.named(shape=thing.shape)) != 1 for thing in (first, second)):
+        return None
+    text = f"Which is {word}, the {first.shape} or the {second.shape}?"
+    return Question(("which", word, first.shape, second.shape), text, (first if truth else second).shape)
+
+
+# Shares of the kinds: about 38 % yes/no, 14 % numbers, 48 % other, as in VQA v2.
+KINDS: dict[Callable[[Scene, random.Random], Question | None], float] = {
+    _exists: 0.16, _is_color: 0.10, _related: 0.06, _in_half: 0.06, _count: 0.14,
+    _color: 0.19, _shape: 0.13, _size: 0.07, _side: 0.05, _which: 0.04,
+}  # fmt: skip
+
+
+class Balance:
+    """Counts which answers were given to what, and picks the question whose answer is most overdue."""
+
+    def __init__(self) -> None:
+        self._used: Counter = Counter()
+
+    def pick(self, candidates: list[Question]) -> Question:
+        """The candidate whose answer was used least, among questions of its form and for this very question."""
+        used = self._used
+
+        def overdue(question: Question) -> tuple[int, int]:
+            form, key, answer = _form(question.key), question.key, question.answer
+            return used[form, answer], 2 * used[key, answer] - used[key]  # this answer less all others
+
+        best = min(candidates, key=overdue)
+        used.update([(_form(best.key), best.answer), (best.key, best.answer), best.key])
+        return best
+
+
+def _form(key: tuple) -> tuple:
+    """The kind of a question and which of its slots are filled, whatever with: balance holds within each form."""
+    return key[:1] + tuple(part is None if not isinstance(part, tuple) else len(part) for part in key[1:])
+
+
+def questions(scene: Scene, balance: Balance, rng: random.Random) -> Iterator[Question]:
+    """About five different questions on one scene."""
+    asked: set[tuple] = set()
+    kinds, shares = list(KINDS), list(KINDS.values())
+    count = QUESTIONS_AN_IMAGE + rng.choice([-1, 0, 0, 0, 1])
+    for _ in range(4 * count):
+        kind = rng.choices(kinds, shares)[0]
+        drawn = (kind(scene, rng) for _ in range(_DRAWS))
+        candidates = [question for question in drawn if question and question.key not in asked]
+        if candidates:
+            best = balance.pick(candidates)
+            asked.add(best.key)
+            yield best
+        if len(asked) == count:
+            return
+
+
+# ----------------------------------------------------------------------------------------------------- ten annotators
+
+
+_DIFFER = (0.45, 0.25, 0.15, 0.10, 0.05)  # how often 0, 1, ... 4 of ten say something else
+
+
+def ten_answers(answer: str, rng: random.Random) -> list[dict]:
+    """Ten answers of people: most agree, some use another word or err. `answer` is given by at least six of ten."""
+    if answer.isdigit():
+        slips, differ = [str(max(0, int(answer) - 1)), str(int(answer) + 1)], rng.choices(range(5), _DIFFER)[0]
+    elif answer_type(answer) == "yes/no":  # there is only one other answer, and four would count as fully right
+        slips, differ = list(CONFUSIONS[answer]), rng.choices(range(3), [0.7, 0.2, 0.1])[0]
+    else:
+        slips, differ = list(CONFUSIONS[answer]), rng.choices(range(5), _DIFFER)[0]
+    given = [answer] * (10 - differ) + [rng.choice(slips) for _ in range(differ)]
+    rng.shuffle(given)
+    sure = ("yes", "yes", "yes", "yes", "yes", "yes", "yes", "maybe", "maybe", "no")
+    return [
+        {"answer": said, "answer_confidence": rng.choice(sure) if said != answer or rng.random() < 0.2 else "yes",
+         "answer_id": number}
+        for number, said in enumerate(given, 1)
+    ]  # fmt: skip
+
+
+def annotation(*, question_id: int, image_id: int, question: str, answer: str, answers: list[dict]) -> dict:
+    """One entry of an annotations file, with the official keys."""
+    return {
+        "question_type": question_type(question),
+        "multiple_choice_answer": answer,
+        "answers": answers,
+        "image_id": image_id,
+        "answer_type": answer_type(answer),
+        "question_id": question_id,
+    }
+
+
+def header(subtype: str, description: str) -> dict:
+    """The entries that stand before the list in an official questions or annotations file."""
+    return {
+        "info": {"description": description, "version": "2.0", "contributor": "limner"},
+        "license": {"name": "Apache-2.0", "url": "http://www.apache.org/licenses/LICENSE-2.0"},
+        "data_type": "toy",
+        "data_subtype": subtype,
+    }
+
+
+def vqa_files(scenes: Iterable[Scene], split: str, *, seed: int = 1) -> tuple[dict, dict]:
+    """The contents of a questions file and of an annotations file for the scenes of one split."""
+    balance, asked, annotations = Balance(), [], []
+    for scene in scenes:
+        rng = dice(seed, scene.image_id, "vqa")
+        for number, (_, text, answer) in enumerate(questions(scene, balance, rng)):
+            ids = {"question_id": scene.image_id * 1000 + number, "image_id": scene.image_id}
+            asked.append({"image_id": scene.image_id, "question": text, "question_id": ids["question_id"]})
+            annotations.append(annotation(**ids, question=text, answer=answer, answers=ten_answers(answer, rng)))
+    top = header(split, "Questions about the toy world of limner")
+    return {**top, "task_type": "Open-Ended", "questions": asked}, {**top, "annotations": annotations}

@@ -1,0 +1,149 @@
+"""The run folder: one folder holds everything a run leaves behind, and says truthfully how the run ended.
+
+    outputs/NAME/20260131-142501/
+      config.yaml        the whole configuration, resolved; `resume=` and `evaluate run=` read it
+      command.txt        what was typed
+      status.json        running, done, failed or stopped, with the reason and the exit code
+      metrics.jsonl      one line a logged step or epoch
+      checkpoints/       best.ckpt and last.ckpt (Lightning's)
+      package/           the best model as a model package
+      eval/SPLIT/        metrics.json and rows.jsonl.gz
+      result.json        the objective and the last metrics
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from limner.errors import UserError
+
+RUN_ENV = "LIMNER_RUN"
+"""Tells the processes that Lightning starts which run folder their parent made."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that it is either the old one or the whole new one: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass
+class RunFolder:
+    """A run's folder; see the module's picture."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def package(self) -> Path:
+        return self.path / "package"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def status(self) -> dict[str, Any]:
+        """The content of status.json; `{"state": "unknown"}` when there is none."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text()) if path.is_file() else {"state": "unknown"}
+
+    def write_status(self, state: str, **more: Any) -> None:
+        """Writes status.json. States: running, done, failed, stopped (by a signal; `resume=` continues it)."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        kept = {k: v for k, v in self.status().items() if k == "started"} if state != "running" else {"started": now}
+        write_json(self.path / "status.json", {"state": state, "pid": os.getpid(), **kept, "at": now, **more})
+
+
+def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
+    """Makes a new run folder (its name is unique even when two runs start in the same second) and saves the config.
+
+    A process that Lightning or a launcher started finds the folder its first process made in the environment.
+    """
+    given = os.environ.get(RUN_ENV)
+    if given:
+        return RunFolder(Path(given))
+    if config.paths.run:
+        folder = Path(config.paths.run).absolute()
+        if (folder / "config.yaml").exists() and int(os.environ.get("RANK", "0")) == 0:
+            raise UserError(f"paths.run={folder}: a run is already there; continue it with resume={folder}")
+        make_folder(folder)
+    elif "RANK" in os.environ:
+        raise UserError("paths.run must be given when torchrun or srun starts the processes, so that all share a folder")
+    else:
+        folder = unique_folder(Path(config.paths.outputs).absolute() / config.name, time.strftime("%Y%m%d-%H%M%S"))
+    run = RunFolder(folder)
+    if int(os.environ.get("RANK", "0")) == 0:
+        write_whole(run.config, OmegaConf.to_yaml(config, resolve=True))
+        write_whole(run.path / "command.txt", " ".join(command) + "\n")
+    os.environ[RUN_ENV] = str(folder)
+    return run
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = "choose another with paths.outputs=DIR"
+        raise UserError(f"{folder}: the run folder cannot be made ({error.strerror}); {advice}") from None
+
+
+def unique_folder(parent: Path, stamp: str) -> Path:
+    """Makes PARENT/STAMP, or PARENT/STAMP-1, -2, ... when another run was quicker; `mkdir` decides, not a look."""
+    make_folder(parent)
+    for attempt in range(1000):
+        folder = parent / (stamp if attempt == 0 else f"{stamp}-{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"{folder}: the run folder cannot be made ({error.strerror})") from None
+        return folder
+    raise UserError(f"{parent}: a thousand runs started in the second {stamp}")
+
+
+def open_run(path: str) -> RunFolder:
+    """The folder of an earlier run.
+
+    Raises:
+        UserError: it is not a run folder.
+    """
+    run = RunFolder(Path(path).absolute())
+    if not run.config.is_file():
+        raise UserError(f"{path} is not a run folder (no config.yaml); limner ls shows the runs")
+    return run

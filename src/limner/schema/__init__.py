@@ -1,0 +1,85 @@
+"""Every config key, its type, its default and one line about it; `limner ls --keys` prints them.
+
+The YAML files under `conf/` choose values; these dataclasses say what may be chosen. `limner.preflight` checks a
+composed config against them before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from limner.schema import common, vqa
+from limner.schema.keys import key, part
+
+
+@dataclass
+class Train:
+    """conf/train.yaml"""
+
+    name: str = key("???", "name of the experiment: its run folders stand in OUTPUTS/NAME")
+    seed: int = key(1, "decides the initial weights, the order of the data and every random draw")
+    resume: str | None = key(None, "run folder to continue exactly where it stopped")
+    test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
+    task: Any = key(None, "what is learned: loss, rows, score")
+    model: Any = key(None, "the network")
+    data: Any = key(None, "the data set")
+    optim: Any = key(None, "the optimiser")
+    schedule: Any = key(None, "the learning rate over time")
+    trainer: common.Trainer = part(common.Trainer, "epochs, devices, precision")
+    logger: common.Logger = part(common.Logger, "where metrics go")
+    callbacks: common.Callbacks = part(common.Callbacks, "checkpoints, early stopping")
+    paths: common.Paths = part(common.Paths, "folders")
+
+
+@dataclass
+class Evaluate:
+    """conf/evaluate.yaml"""
+
+    run: str | None = key(None, "run folder whose best model is evaluated")
+    model: Any = key(None, "model package, or a list of packages: an ensemble")
+    split: str = key("val", "split to evaluate")
+    data: Any = key(None, "the data set; null: the one the model was trained on")
+    out: str | None = key(None, "folder for rows and metrics; null: RUN/eval/SPLIT or PACKAGE/eval/SPLIT")
+    submission: bool = key(False, "also write the file for the evaluation server, checked")
+    trainer: common.Trainer = part(common.Trainer, "devices, precision, threads")
+    paths: common.Paths = part(common.Paths, "folders")
+
+
+@dataclass
+class Predict:
+    """conf/predict.yaml"""
+
+    model: Any = key("???", "model package, or a list of packages: an ensemble")
+    features: Any = key("???", "feature store (.h5) or a list of them", path=True)
+    questions: str = key("???", "VQA v2 question JSON, or a plain list of {question_id, image_id, question}", path=True)
+    out: str = key("???", "file to write: rows as JSON lines (.jsonl), or a submission (.json)")
+    format: str = key("rows", "rows: answer, top 5, attention; submission: the evaluation server's list",
+                      choices=("rows", "submission"))  # fmt: skip
+    batch_size: int = key(512, "questions in a batch", low=1)
+    device: str = key("auto", "auto, cpu, cuda or cuda:N")
+    threads: int | None = key(None, "threads to compute with; null: what torch chooses")
+
+
+VERBS = {"train": Train, "evaluate": Evaluate, "predict": Predict}
+GROUPS = {"trainer": common.Trainer, "logger": common.Logger, "callbacks": common.Callbacks, "paths": common.Paths}
+TARGETED = (
+    common.Adamax, common.Adadelta, common.Adam, common.AdamW, common.SGD,
+    common.Constant, common.Linear, common.Steps,
+    vqa.VQAData, vqa.UpDownVQA, vqa.VQATask,
+)  # fmt: skip
+
+
+def target_of(cls: type) -> str:
+    """The `_target_` that a config dataclass describes."""
+    default = next(f.default for f in fields(cls) if f.name == "_target_")
+    assert default is not MISSING
+    return default
+
+
+def schema_for(node: Any, group: str) -> type | None:
+    """The dataclass that describes a config node: by its `_target_`, else by its group; None for a user's own class."""
+    target = node.get("_target_") if node is not None and hasattr(node, "get") else None
+    if target is None:
+        return GROUPS.get(group)
+    return next((cls for cls in TARGETED if target_of(cls) == target), None)

@@ -1,0 +1,171 @@
+"""Checks of a composed config: types and choices of every key, then what must fit together. All faults at once."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from limner.errors import UserError, listing
+from limner.schema import VERBS, schema_for
+from limner.schema.keys import documented
+
+
+def check(verb: str, config: DictConfig) -> None:
+    """Checks types, choices, ranges, cross-field rules and the existence of every input file.
+
+    Raises:
+        UserError: one line that lists every fault.
+    """
+    faults = list(typed(VERBS[verb], config, ""))
+    for name, node in config.items_ex(resolve=False):
+        schema = schema_for(node, str(name)) if isinstance(node, DictConfig) else None
+        if schema is not None:
+            faults += typed(schema, node, f"{name}.")
+    if not faults:
+        faults = {"train": train_rules, "evaluate": evaluate_rules, "predict": predict_rules}[verb](config)
+    if faults:
+        raise UserError("; ".join(faults))
+
+
+def typed(schema: type, node: DictConfig, prefix: str):
+    """Yields a line for every value of `node` whose type, choice or range is not what the dataclass says."""
+    known = documented(schema)
+    reference = OmegaConf.structured(schema)
+    for name in node:
+        if str(name).startswith("_"):
+            continue
+        if name not in known:
+            yield f"{prefix}{name}: unknown key; known: {listing(sorted(known), show=12)}"
+            continue
+        try:
+            value = node[name]
+        except InterpolationResolutionError as error:
+            yield f"{prefix}{name}: {str(error).splitlines()[0]}"
+            continue
+        except OmegaConfBaseException:  # a mandatory value that is missing (???)
+            yield f"{prefix}{name}: must be given: {known[name].metadata['doc']}"
+            continue
+        if isinstance(value, DictConfig) and "_target_" not in value and known[name].type not in (Any, "Any"):
+            if not str(known[name].type).startswith("dict"):
+                continue  # a group of its own, checked by its own schema
+        try:
+            reference[name] = value
+        except OmegaConfBaseException:
+            expected = str(known[name].type).replace("common.", "")
+            yield f"{prefix}{name}: found '{value}', expected {expected} ({known[name].metadata['doc']})"
+            continue
+        choices, low = known[name].metadata["choices"], known[name].metadata["low"]
+        if choices and value not in choices:
+            yield f"{prefix}{name}: found '{value}', expected one of {', '.join(map(str, choices))}"
+        if low is not None and value is not None and not isinstance(value, (DictConfig, list)) and value < low:
+            yield f"{prefix}{name}: found {value}, expected at least {low}"
+
+
+def train_rules(config: DictConfig) -> list[str]:
+    """What must fit together in a training run."""
+    faults = []
+    data, model = config.data, config.model
+    if "features" in data and "attention" in model:
+        if model.attention != "none" and not data.features:
+            faults.append(
+                f"data.features is empty but model.attention={model.attention} needs an image: give feature stores, "
+                "or model.attention=none for a question-only model"
+            )
+    if model.get("classifier") == "two_stream" and model.get("attention") == "none":
+        faults.append("model.classifier=two_stream needs an image: model.attention=none leaves its image stream empty")
+    if "questions" in data:
+        faults += split_rules(data)
+    if config.trainer.strategy == "ddp_spawn":
+        faults.append("trainer.strategy=ddp_spawn counts samples twice on the CPU: use trainer.strategy=ddp")
+    return faults or missing_files(data)
+
+
+def split_rules(data: DictConfig) -> list[str]:
+    """Every split that is used has questions, and annotations where they are needed."""
+    faults = []
+    for split in {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}:
+        if split not in data.questions:
+            faults.append(f"data.questions has no split '{split}'; it has {listing(sorted(data.questions))}")
+    needs = {*data.fit, data.select, *data.answers_from}
+    for split in sorted(needs - {str(s) for s in data.annotations}):
+        faults.append(f"data.annotations has no split '{split}' but it is trained on, selected by or counted")
+    return faults
+
+
+def used_paths(data: DictConfig) -> list[tuple[str, str]]:
+    """`(config key, path)` of every input file that a run with this data config reads."""
+    schema = schema_for(data, "data")
+    used = None
+    if "fit" in data:
+        used = {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}
+    found = []
+    for field in fields(schema) if schema else []:
+        if not field.metadata.get("path") or data.get(field.name) is None:
+            continue
+        value = data[field.name]
+        entries = value.items() if isinstance(value, DictConfig) else [(None, value)]
+        for split, paths in entries:
+            if split is not None and used is not None and split not in used:
+                continue
+            where = f"data.{field.name}" + (f".{split}" if split is not None else "")
+            found += [(where, str(p)) for p in ([paths] if isinstance(paths, str) else paths)]
+    return found
+
+
+def missing_files(data: DictConfig) -> list[str]:
+    """One line for the files that are not there, with the command that makes them."""
+    missing = [(key, path) for key, path in used_paths(data) if not Path(path).is_file()]
+    if not missing:
+        return []
+    key, path = missing[0]
+    more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
+    makes = data.get("made_by")
+    advice = f"make them with: {makes}" if makes else advice_for(key)
+    return [f"{key}: there is no file {path}{more}; {advice}"]
+
+
+def advice_for(key: str) -> str:
+    """The next step for a missing file of a data set that limner cannot draw itself."""
+    if key == "data.features":
+        return "make it with: python scripts/extract_features.py images=DIR out=FILE, or: limner features convert OLD NEW"
+    if key == "data.glove":
+        return "fetch glove.6B.zip from nlp.stanford.edu/projects/glove, or start from random words: data.glove=null"
+    if key.startswith("data.questions") or key.startswith("data.annotations"):
+        return "fetch the VQA v2 zips from visualqa.org into data.folder, or leave the split out of data.words_from"
+    return f"correct {key}, or set it to null"
+
+
+def evaluate_rules(config: DictConfig) -> list[str]:
+    """An evaluation names a run or packages, and both exist."""
+    if (config.run is None) == (config.model is None):
+        return ["evaluate: give run=RUN_FOLDER or model=PACKAGE (or model=[A,B] for an ensemble), one of the two"]
+    if config.run is not None and not Path(config.run).is_dir():
+        return [f"run: there is no folder {config.run}; limner ls shows the runs"]
+    if config.data is not None and "questions" in config.data:
+        if config.split not in config.data.questions:
+            return [f"split={config.split}: data.questions has {listing(sorted(config.data.questions))}"]
+    return missing_packages(config.model)
+
+
+def predict_rules(config: DictConfig) -> list[str]:
+    """A prediction's inputs exist."""
+    faults = missing_packages(config.model)
+    stores = [config.features] if isinstance(config.features, str) else list(config.features or [])
+    for key, path in [("questions", config.questions), *(("features", store) for store in stores)]:
+        if not Path(str(path)).is_file():
+            faults.append(f"{key}: there is no file {path}")
+    return faults
+
+
+def missing_packages(model: Any) -> list[str]:
+    """A line for each folder that is not a model package."""
+    folders = [] if model is None else [model] if isinstance(model, str) else list(model)
+    return [
+        f"model: {folder} is not a model package (no model.json); a run's package is RUN/package"
+        for folder in folders
+        if not (Path(folder) / "model.json").is_file()
+    ]

@@ -1,0 +1,71 @@
+"""Challenge files: written from rows, and checked before they are uploaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from limner.data.reading import json_records
+from limner.data.vqa_files import read_questions
+from limner.errors import UserError, listing
+
+
+def write_vqa_submission(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write `[{"question_id": int, "answer": str}, ...]`, as EvalAI takes it, from rows with these two fields.
+
+    Returns the number of answers. Nothing is written when a row is wrong: raises `UserError` for an id that is no whole
+    number or stands twice and for an answer that is no text or empty.
+    """
+    path = Path(path)
+    answers = [{"question_id": row["question_id"], "answer": row["answer"]} for row in rows]
+    _check(answers, f"{path} (not written)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(json.dumps(answers), encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(answers)
+
+
+def check_vqa_submission(path: str | Path, question_file: str | Path) -> int:
+    """Check a submission against the official question file of its split; returns the number of answers.
+
+    Raises `UserError` (one line) for the first kind of fault found: not a list of objects with question_id and answer,
+    an answer that is empty or no text, double ids, unknown ids, missing ids.
+    """
+    answered = _check(json_records(path, None), path)
+    asked = set(read_questions(question_file)[0].tolist())
+    unknown = sorted(answered - asked)
+    if unknown:
+        raise UserError(f"{path}: question ids that {question_file} has not: {listing(unknown)}; is it the same split?")
+    missing = sorted(asked - answered)
+    if missing:
+        raise UserError(f"{path}: no answer to {len(missing):,} of {len(asked):,} questions: {listing(missing)}")
+    return len(answered)
+
+
+def _check(records: Iterable[Any], path: object) -> set[int]:
+    """The ids answered, each once and with a text."""
+    seen: set[int] = set()
+    twice: set[int] = set()
+    for index, record in enumerate(records):
+        if not isinstance(record, dict) or not {"question_id", "answer"} <= record.keys():
+            raise UserError(f'{path}: record {index} is {record!r}, expected {{"question_id": 1, "answer": "text"}}')
+        question_id, answer = record["question_id"], record["answer"]
+        if type(question_id) is not int:
+            raise UserError(f"{path}: record {index}: question_id is {question_id!r}, expected a whole number")
+        if not isinstance(answer, str) or not answer.strip():
+            raise UserError(f"{path}: question {question_id}: answer is {answer!r}, expected a text that is not empty")
+        if question_id in seen:
+            twice.add(question_id)
+        seen.add(question_id)
+    if twice:
+        raise UserError(f"{path}: question_id stands twice: {listing(sorted(twice))}; give one answer a question")
+    if not seen:
+        raise UserError(f"{path}: holds no answers, expected one for each question")
+    return seen

@@ -1,0 +1,117 @@
+"""What every task shares: losses are logged, rows are gathered once and scored, the optimiser is built.
+
+A task says three things: `loss(batch)`, `rows(batch)` and `score(rows)`. The base does the rest, so that a metric is
+the same number on one process and on N, and reports, submission files and metrics come from the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from limner.errors import UserError
+from limner.metrics import rows as rows_of
+from limner.metrics.rows import Row
+from limner.optim import Constant, Schedule, scheduler
+
+
+class Task(pl.LightningModule):
+    """A model with a loss, rows and a score.
+
+    Args:
+        model: a plain `nn.Module`.
+        optimizer: makes an optimiser from parameters; None for a task that only evaluates.
+        schedule: learning-rate factor by epoch (`limner.optim`).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        optimizer: Callable[..., Optimizer] | None = None,
+        schedule: Schedule | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.make_optimizer = optimizer
+        self.schedule = schedule or Constant()
+        self.detailed = False
+        """Rows carry everything (attention, runners-up); validation during training needs only what is scored."""
+        self.scores: dict[str, float] = {}
+        self.last_rows: list[Row] = []
+        self._rows: list[Row] = []
+
+    # --- what a task defines ---
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named losses of a batch; the first is optimised, the others are logged beside it."""
+        raise NotImplementedError
+
+    def rows(self, batch: dict[str, Tensor]) -> list[Row]:
+        """One plain dict for each item of the batch, with its `id`."""
+        raise NotImplementedError
+
+    def score(self, rows: list[Row]) -> dict[str, float]:
+        """Metrics of rows that are unique by id; `score` is the one that matters most."""
+        raise NotImplementedError
+
+    # --- Lightning's hooks ---
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        losses = self.loss(batch)
+        first = next(iter(losses.values()))
+        many = self.trainer.world_size > 1
+        if not torch.isfinite(first.detach()):
+            raise UserError(
+                f"train/loss is {first.item()} at step {self.global_step}: "
+                "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=nan"
+            )
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), sync_dist=many, batch_size=len(batch["id"]))
+        # a process's share of the global batch: the mean over processes, which DDP takes, is then the mean over items
+        return first
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._rows += self.rows(batch)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._rows += self.rows(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        self._rows = []
+
+    def on_test_epoch_start(self) -> None:
+        self._rows = []
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores = self.score_all()
+        for name, value in self.scores.items():
+            self.log(f"val/{name}", value, rank_zero_only=False, sync_dist=False)
+
+    def on_test_epoch_end(self) -> None:
+        self.scores = self.score_all()
+
+    def score_all(self) -> dict[str, float]:
+        """Gathers the rows of all processes, makes them unique and scores them; the same result on every process."""
+        gathered = self._rows
+        if self.trainer.world_size > 1:
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self._rows)
+            gathered = [row for part in parts for row in part]
+        self.last_rows, self._rows = rows_of.unique(gathered), []
+        return self.score(self.last_rows)
+
+    def configure_optimizers(self) -> Any:
+        if self.make_optimizer is None:
+            return None
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        total = self.trainer.estimated_stepping_batches
+        epochs = self.trainer.max_epochs or 1
+        steps = max(float(total) / epochs, 1.0)
+        chosen = scheduler(optimizer, self.schedule, steps_per_epoch=steps, epochs=epochs)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": chosen, "interval": "step"}}
