@@ -62,7 +62,7 @@ class AnswerVocabulary:
 
     @classmethod
     def from_json(cls, data: Any, source: str = "answers") -> AnswerVocabulary:
-        """From what `to_json` gave, a plain list in label order, or an object `{answer: label}`. `source`: for errors."""
+        """From what `to_json` gave, a list in label order, or an object `{answer: label}`. `source`: for errors."""
         if isinstance(data, Mapping):
             data = data["answers"] if isinstance(data.get("answers"), list) else _by_label(data, source)
         if not isinstance(data, list):

@@ -56,12 +56,12 @@ def cached(folder: str | Path | None, key: str, build: Callable[[], Entry]) -> E
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(arrays.pop(_JSON).tobytes())
-    arrays, meta = build()
+    built, meta = build()
     try:
-        _write(path, arrays, meta)
+        _write(path, built, meta)
     except OSError as error:
         _log.warning("%s: not cached: %s", path, error.strerror or error)
-    return arrays, meta
+    return built, meta
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray], meta: Any) -> None:

@@ -30,7 +30,7 @@ def open_binary(path: str | Path, *, next_step: str = "check the path") -> IO[by
     cannot be opened, or is a zip archive.
     """
     try:
-        stream = open(path, "rb", buffering=_CHUNK)  # noqa: SIM115 (the caller closes it)
+        stream = open(path, "rb")  # noqa: SIM115 (the caller closes it)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {next_step}") from None
     except IsADirectoryError:
@@ -52,10 +52,10 @@ def json_records(path: str | Path, key: str | None, *, next_step: str = "check t
     """The elements of a JSON array, one by one, from a plain or gzipped UTF-8 file.
 
     `key` names the array in the object at the top (`{"info": ..., "questions": [...]}`); None means that the file is
-    itself an array. Other keys may stand before and behind; they are passed over, but must be valid JSON. The whole file
-    is checked by the time the last element was given. Memory: one record and a megabyte of text.
+    itself an array. Other keys may stand before and behind; they are passed over, but must be valid JSON. The whole
+    file is checked by the time the last element was given. Memory: one record and a megabyte of text.
 
-    Raises `UserError`: missing file, damaged gzip, not UTF-8, invalid JSON (with line and column), wrong key at the top.
+    Raises `UserError`: missing file, damaged gzip, not UTF-8, invalid JSON (with line and column), wrong key on top.
     """
     with open_binary(path, next_step=next_step) as stream:
         text = _Window(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
@@ -136,10 +136,11 @@ class _Window:
             except json.JSONDecodeError as error:
                 if self._grow():
                     continue
-                if self._ended and error.pos >= len(self._text.rstrip()):
+                cut = error.pos >= len(self._text.rstrip()) or error.msg.startswith("Unterminated string")
+                if self._ended and cut:
                     raise self.error("the file ends too early: was the download cut?", error.pos) from None
                 raise self.error(error.msg, error.pos) from None
-            if end == len(self._text) and self._grow():  # a number may go on
+            if end > len(self._text) - 4 and self._grow():  # a number cut at "1", "1." or "1e-" decodes as 1
                 continue
             self._at = end
             return value

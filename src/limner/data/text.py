@@ -91,7 +91,7 @@ class Vocabulary:
     def encode_all(
         self, questions: Sequence[str], max_len: int = MAX_LEN, *, unknown: Unknown = "error"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """All questions at once: `(flat int32 (N,), offsets int64 (Q+1,))`; question q is `flat[offsets[q]:offsets[q+1]]`.
+        """All questions: `flat (N,) int32, offsets (Q+1,) int64`; question q is `flat[offsets[q]:offsets[q+1]]`.
 
         Raises `UserError` that lists unknown words under `unknown="error"`; words behind `max_len` are not looked at
         (published code looks at them too, so it fails where this does not).

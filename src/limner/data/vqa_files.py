@@ -1,7 +1,7 @@
 """The official VQA v2 question and annotation files, read in a stream into a few arrays.
 
-`load_split` turns 443,757 questions with 4,437,570 answers into about 120 MB of arrays and strings. The writers make the
-same files, for data of one's own.
+`load_split` turns 443,757 questions with 4,437,570 answers into about 120 MB of arrays and strings. The writers make
+the same files, for data of one's own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,12 @@ from limner.errors import UserError, listing
 
 ANSWERS = 10  # people who answered each VQA question
 _CACHE = "vqa-split-1"  # a new number whenever the arrays change their meaning
+_TABLE_OF = {
+    "answers": "strings",
+    "multiple_choice": "strings",
+    "answer_type": "answer_types",
+    "question_type": "question_types",
+}  # array -> the table of texts it points into
 _NEXT_STEP = "get the official files with `python scripts/get_data.py vqa`, or check the path"
 
 
@@ -64,7 +70,7 @@ class VQASplit:
         """The questions at some places, in the order given; the string tables are shared."""
         index = np.asarray(index, np.int64)
         picked = {name: value[index] for name, value in self._named() if isinstance(value, np.ndarray)}
-        tables = {name: getattr(self, name) for name in ("strings", "answer_types", "question_types")}
+        tables = {name: getattr(self, name) for name in set(_TABLE_OF.values())}
         return VQASplit(questions=[self.questions[i] for i in index], **picked, **tables)
 
     def _named(self) -> Iterator[tuple[str, Any]]:
@@ -86,28 +92,24 @@ def join(splits: Sequence[VQASplit]) -> VQASplit:
     texts = [text for split in splits for text in split.questions]
     if not splits[0].annotated:
         return VQASplit(ids, images, texts)
-    width = max(split.answers.shape[1] for split in splits)
-    strings, answer_types, question_types = {}, {}, {}
-    columns: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("answers", "multiple_choice", "answer_type", "question_type")
-    }
+    width = max(split.answers.shape[1] for split in splits if split.answers is not None)
+    tables: dict[str, dict[str, int]] = {name: {} for name in _TABLE_OF.values()}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in _TABLE_OF}
     for split in splits:
-        to_strings = _merge(strings, split.strings)
-        wide = np.pad(split.answers, ((0, 0), (0, width - split.answers.shape[1])), constant_values=-1)
-        columns["answers"].append(np.where(wide < 0, -1, to_strings[wide]).astype(np.int32))
-        columns["multiple_choice"].append(to_strings[split.multiple_choice].astype(np.int32))
-        columns["answer_type"].append(_merge(answer_types, split.answer_types)[split.answer_type].astype(np.int16))
-        columns["question_type"].append(
-            _merge(question_types, split.question_types)[split.question_type].astype(np.int16)
-        )
-    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
-    tables = {"strings": strings, "answer_types": answer_types, "question_types": question_types}
-    return VQASplit(ids, images, texts, **whole, **{name: list(table) for name, table in tables.items()})
+        merged = {name: _merge(table, getattr(split, name)) for name, table in tables.items()}
+        for name, table_name in _TABLE_OF.items():
+            values = getattr(split, name)
+            if name == "answers":
+                values = np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=-1)
+            columns[name].append(merged[table_name][values].astype(values.dtype))
+    whole: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
+    whole |= {name: list(table) for name, table in tables.items()}
+    return VQASplit(ids, images, texts, **whole)
 
 
 def _merge(table: dict[str, int], names: list[str]) -> np.ndarray:
-    """Add names to a table of ids; gives the id there of each of them."""
-    return np.array([table.setdefault(name, len(table)) for name in names], np.int64)
+    """Add names to a table of ids; gives the id there of each of them, and -1 at the end for the place -1."""
+    return np.array([table.setdefault(name, len(table)) for name in names] + [-1], np.int64)
 
 
 def load_split(
@@ -119,12 +121,12 @@ def load_split(
     annotations: `{"annotations": [{question_id, image_id, answers: [{answer, ...}, ...], multiple_choice_answer,
       answer_type, question_type}, ...]}`; None for test splits. The last three may be absent from ALL records (data of
       one's own): the first most frequent answer and the type "unspecified" stand in. Two to any number of answers are
-      read as they are; a single answer stands for ten people who agree, as the published converters of Visual Genome do.
+      read as they are; a single answer stands for ten people who agree, as published converters of Visual Genome do.
     cache: folder in which the parsed arrays are kept, found again by the content of the two files; None: no cache.
 
-    Raises `UserError` (one line: file, record, found, expected): missing or damaged file, invalid JSON, wrong key at the
-    top, missing field or field of another kind, empty question, no answer, an id that stands twice, and questions and
-    annotations that do not belong together.
+    Raises `UserError` (one line: file, record, found, expected): missing or damaged file, invalid JSON, wrong key at
+    the top, missing field or field of another kind, empty question, no answer, an id that stands twice, questions
+    and annotations that do not belong together.
     """
     if cache is None:
         return _parse(questions, annotations)
@@ -135,7 +137,7 @@ def load_split(
         return arrays, {name: value for name, value in named.items() if isinstance(value, list)}
 
     arrays, lists = cached(cache, f"{_CACHE}-{content_key(questions, annotations)}", build)
-    return VQASplit(**arrays, **lists)
+    return VQASplit(**arrays, **lists)  # type: ignore[arg-type]
 
 
 def _parse(questions: str | Path, annotations: str | Path | None) -> VQASplit:
@@ -326,7 +328,7 @@ def _write(path: str | Path, key: str, records: Iterable[dict[str, Any]], info: 
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     count = 0
     try:
-        with gzip.open(temporary, "wt", 6) if path.suffix == ".gz" else open(temporary, "w") as stream:  # noqa: SIM115
+        with gzip.open(temporary, "wt", 6) if path.suffix == ".gz" else open(temporary, "w") as stream:
             stream.write(json.dumps(info)[:-1] + f', "{key}": [')
             for count, record in enumerate(records, start=1):
                 stream.write((",\n" if count > 1 else "\n") + json.dumps(record))

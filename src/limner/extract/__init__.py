@@ -1,0 +1,33 @@
+"""Region features from pictures: an extractor looks at one picture, `run.extract` looks at all of them.
+
+An extractor is any callable with a `name` and a `dim`; a dataclass of its settings, so that they are kept with the
+features. To plug in another one, write the class and a YAML file in `conf/extractor` whose `_target_` names it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Regions(NamedTuple):
+    """The regions of one picture.
+
+    features: (k, D) float32, k >= 1.
+    boxes: (k, 4) float32, x1, y1, x2, y2 in pixels; x2 and y2 one past the last pixel.
+    """
+
+    features: np.ndarray
+    boxes: np.ndarray
+
+
+class Extractor(Protocol):
+    """What `run.extract` asks of an extractor."""
+
+    name: str
+    dim: int
+
+    def __call__(self, image: np.ndarray) -> Regions:
+        """Regions of a picture, (H, W, 3) uint8 RGB."""
+        ...

@@ -20,9 +20,8 @@ _DIGIT_COMMA_DIGIT = re.compile(r"[0-9],[0-9]")  # ASCII digits: what \d meant t
 _PERIOD = re.compile(r"\.(?![0-9])")
 _MAX_PERIODS = 32
 _ARTICLES = frozenset(("a", "an", "the"))
-_NUMBERS = {"none": "0"} | {
-    word: str(number) for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
-}
+_COUNTING = "zero one two three four five six seven eight nine ten"
+_NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_COUNTING.split())}
 
 _CONTRACTIONS = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've
@@ -77,5 +76,5 @@ def normalize_answer(text: str) -> str:
 
 
 def clean_space(text: str) -> str:
-    """What the evaluator does to every answer, even where it normalises none: newline and tab to space, ends stripped."""
+    """What the evaluator does to every answer, normalised or not: newline and tab to space, ends stripped."""
     return text.replace("\n", " ").replace("\t", " ").strip()

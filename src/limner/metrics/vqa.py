@@ -115,7 +115,10 @@ def _answers_by_place(rows: Rows, known: np.ndarray, places: np.ndarray) -> list
     given: dict[int, str] = {}
     twice = []
     for row in rows:
-        question_id, text = row["question_id"], row["answer"]
+        try:
+            question_id, text = row["question_id"], row["answer"]
+        except (KeyError, TypeError):
+            raise UserError(f"VQA accuracy: found the row {row!r}, expected question_id and answer in it") from None
         if not isinstance(text, str):
             raise UserError(f"VQA accuracy: the answer to question {question_id} is {text!r}, expected a text")
         if question_id in given:
@@ -132,7 +135,7 @@ def _answers_by_place(rows: Rows, known: np.ndarray, places: np.ndarray) -> list
             problems.append(f"{len(ids):,} {what} ({listing(ids)})")
     if problems:
         raise UserError(
-            f"VQA accuracy: answers to {len(given):,} questions, references for {len(wanted):,}: {', '.join(problems)}; "
-            "expected exactly one answer a question"
+            f"VQA accuracy: answers to {len(given):,} questions, references for {len(wanted):,}: "
+            f"{', '.join(problems)}; expected exactly one answer a question"
         )
     return [given[question_id] for question_id in wanted]

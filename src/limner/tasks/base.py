@@ -6,6 +6,7 @@ the same number on one process and on N, and reports, submission files and metri
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from limner.errors import UserError
+from limner.losses import Loss
 from limner.metrics import rows as rows_of
 from limner.metrics.rows import Row
 from limner.optim import Constant, Schedule, scheduler
@@ -48,38 +50,38 @@ class Task(pl.LightningModule):
 
     # --- what a task defines ---
 
-    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Named losses of a batch; the first is optimised, the others are logged beside it."""
-        raise NotImplementedError
+    @abstractmethod
+    def loss(self, batch: dict[str, Any]) -> dict[str, Loss]:
+        """Named losses of a batch as sums and counts; the first is optimised, the others are logged beside it."""
 
-    def rows(self, batch: dict[str, Tensor]) -> list[Row]:
+    @abstractmethod
+    def rows(self, batch: dict[str, Any]) -> list[Row]:
         """One plain dict for each item of the batch, with its `id`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, rows: list[Row]) -> dict[str, float]:
         """Metrics of rows that are unique by id; `score` is the one that matters most."""
-        raise NotImplementedError
 
     # --- Lightning's hooks ---
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         losses = self.loss(batch)
-        first = next(iter(losses.values()))
-        many = self.trainer.world_size > 1
-        if not torch.isfinite(first.detach()):
+        world = self.trainer.world_size
+        for name, (total, count) in losses.items():
+            self.log(f"train/{name}", total.detach() / max(count, 1), sync_dist=world > 1, batch_size=count)
+        total, count = next(iter(losses.values()))
+        if not torch.isfinite(total.detach()):
             raise UserError(
-                f"train/loss is {first.item()} at step {self.global_step}: "
+                f"train/loss is {total.item()} at step {self.global_step}: "
                 "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=nan"
             )
-        for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), sync_dist=many, batch_size=len(batch["id"]))
-        # a process's share of the global batch: the mean over processes, which DDP takes, is then the mean over items
-        return first
+        # the mean over the GLOBAL batch: processes may have unequal shares of it, and DDP averages over processes
+        return total * (world / max(batch.get("total", count), 1))
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._rows += self.rows(batch)
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._rows += self.rows(batch)
 
     def on_validation_epoch_start(self) -> None:

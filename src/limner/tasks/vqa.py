@@ -9,16 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from limner import losses
+from limner.data.vqa_files import VQASplit
 from limner.errors import UserError
 from limner.metrics import vqa as metric
 from limner.metrics.rows import Row
+from limner.models.updown_vqa import VQAOutput
 from limner.tasks.base import Task
 
 LOSSES = {
     "soft_bce": losses.soft_bce,
     "hard_bce": losses.hard_bce,
-    "softmax": losses.soft_cross_entropy,
-    "kl": losses.kl_divergence,
+    "softmax": losses.softmax_ce,
+    "kl": losses.softmax_kl,
 }
 
 
@@ -28,7 +30,6 @@ class VQATask(Task):
     Args:
         model: `forward(feats, mask, image, tokens) -> (logits (B,A), attention)`.
         answers: answer strings in label order, A of them.
-        references: split name -> the official references its rows are scored with; set before a validation.
         loss: soft_bce (Teney et al. 2018, eq. 8), hard_bce, softmax or kl.
     """
 
@@ -39,33 +40,29 @@ class VQATask(Task):
         self.answers = list(answers)
         self.loss_function = LOSSES[loss]
         self.softmax = loss in ("softmax", "kl")
-        self.references: Mapping[int, Any] | None = None
+        self.references: VQASplit | None = None
+        """what people answered on the split that is evaluated; None: rows are made but not scored"""
         self.questions: Mapping[int, tuple[int, str]] = {}
         """question id -> (image id, question); fills the rows of a detailed evaluation."""
 
-    def forward(self, batch: dict[str, Tensor]):
-        return self.model(batch.get("feats"), batch.get("mask"), batch.get("image"), batch["tokens"])
+    def forward(self, batch: dict[str, Tensor]) -> VQAOutput:
+        return self.model(batch["feats"], batch["mask"], batch["image"], batch["tokens"])
 
-    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, losses.Loss]:
         logits, _ = self(batch)
         return {"loss": self.loss_function(logits, batch["scores"])}
 
-    def probabilities(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Answer probabilities (B,A) and attention (B,R) of a batch."""
-        logits, attention = self(batch)
-        logits = logits.float()
-        return (logits.softmax(1) if self.softmax else logits.sigmoid()), attention
-
     @torch.no_grad()
     def rows(self, batch: dict[str, Tensor]) -> list[Row]:
-        probabilities, attention = self.probabilities(batch)
+        logits, attention = self(batch)
         ids = batch["id"].tolist()
         if not self.detailed:
-            best = probabilities.argmax(1).tolist()
+            best = logits.argmax(1).tolist()
             return [{"id": i, "question_id": i, "answer": self.answers[a]} for i, a in zip(ids, best)]
+        probabilities = logits.float().softmax(1) if self.softmax else logits.float().sigmoid()
         top = probabilities.topk(min(5, len(self.answers)), dim=1)
-        maps = attention.float().cpu() if attention is not None else None
-        mask = batch["mask"][batch["image"]].sum(1).tolist() if maps is not None else None
+        maps = attention.float().cpu()
+        regions = batch["mask"].sum(1)[batch["image"]].tolist()
         out = []
         for k, (item, values, labels) in enumerate(zip(ids, top.values.tolist(), top.indices.tolist())):
             image, question = self.questions.get(item, (None, None))
@@ -73,14 +70,13 @@ class VQATask(Task):
             row["answer"] = self.answers[labels[0]]
             row["confidence"] = round(values[0], 6)
             row["top5"] = [[self.answers[label], round(value, 6)] for label, value in zip(labels, values)]
-            if maps is not None:
-                row["attention"] = [round(a, 5) for a in maps[k, : mask[k]].tolist()]
+            row["attention"] = [round(a, 5) for a in maps[k, : regions[k]].tolist()]
             out.append(row)
         return out
 
     def score(self, rows: list[Row]) -> dict[str, float]:
         """The official VQA accuracy in percent: overall (`score`) and by answer type; by question type in reports."""
-        if self.references is None:
+        if self.references is None or not self.references.annotated:
             return {}
         result = metric.accuracy(rows, self.references, subset=[row["id"] for row in rows])
         return flat(result)
@@ -88,8 +84,7 @@ class VQATask(Task):
 
 def flat(result: Mapping[str, Any]) -> dict[str, float]:
     """The metric's nested result as log names: `score`, `accuracy/yes_no`, ..."""
-    raise_for = result["overall"]
-    scores = {"score": float(raise_for)}
-    for kind, value in result["by_answer_type"].items():
+    scores = {"score": float(result["overall"])}
+    for kind, value in result["answer_type"].items():
         scores[f"accuracy/{kind.replace('/', '_')}"] = float(value)
     return scores

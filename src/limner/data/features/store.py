@@ -171,7 +171,7 @@ class FeatureStore:
             `Regions`, R the largest count among them, or `max_regions` when that is fixed.
         """
         layout, positions = self.layout, np.asarray(positions, np.int64)
-        if len(positions) and not (0 <= positions.min() and positions.max() < len(self)):
+        if len(positions) and (positions.min() < 0 or positions.max() >= len(self)):
             raise IndexError(f"{self.path}: positions must lie in 0..{len(self) - 1}")
         starts, counts = layout.starts[positions], self.counts(positions)
         if isinstance(out, Regions):
@@ -182,10 +182,14 @@ class FeatureStore:
             boxes = np.empty((len(positions), regions, 4), np.float32)
             mask = np.empty((len(positions), regions), bool)
         regions = feats.shape[1]
-        if feats.shape != (len(positions), regions, self.dim) or feats.dtype != self.dtype or regions < counts.max(
-            initial=0
+        if (
+            feats.shape != (len(positions), regions, self.dim)
+            or feats.dtype != self.dtype
+            or regions < counts.max(initial=0)
         ):
-            raise ValueError(f"out is {feats.dtype} {feats.shape}, expected {self.dtype} {len(positions), 'R', self.dim}")
+            raise ValueError(
+                f"out is {feats.dtype} {feats.shape}, expected {self.dtype} {len(positions), 'R', self.dim}"
+            )
         np.less(np.arange(regions), counts[:, None], out=mask)
         _copy_rows(layout.features, starts, counts, feats)
         if layout.boxes is None:

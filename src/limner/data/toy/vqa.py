@@ -292,8 +292,8 @@ def header(subtype: str, description: str) -> dict:
     }
 
 
-def vqa_files(scenes: Iterable[Scene], split: str, *, seed: int = 1) -> tuple[dict, dict]:
-    """The contents of a questions file and of an annotations file for the scenes of one split."""
+def records(scenes: Iterable[Scene], *, seed: int = 1) -> tuple[list[dict], list[dict]]:
+    """The question records and the annotation records for the scenes of one split."""
     balance, asked, annotations = Balance(), [], []
     for scene in scenes:
         rng = dice(seed, scene.image_id, "vqa")
@@ -301,5 +301,4 @@ def vqa_files(scenes: Iterable[Scene], split: str, *, seed: int = 1) -> tuple[di
             ids = {"question_id": scene.image_id * 1000 + number, "image_id": scene.image_id}
             asked.append({"image_id": scene.image_id, "question": text, "question_id": ids["question_id"]})
             annotations.append(annotation(**ids, question=text, answer=answer, answers=ten_answers(answer, rng)))
-    top = header(split, "Questions about the toy world of limner")
-    return {**top, "task_type": "Open-Ended", "questions": asked}, {**top, "annotations": annotations}
+    return asked, annotations

@@ -1,0 +1,112 @@
+"""Answers questions about regions with one packaged model or several. Needs neither Hydra nor Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limner.data.text import Vocabulary
+from limner.data.tokens import pad_tokens
+from limner.errors import UserError
+from limner.models.ensemble import VQAEnsemble
+from limner.weights.package import Package
+
+
+class Answer(NamedTuple):
+    """answer: the most probable one. confidence: its probability. top5: (answer, probability) pairs, best first.
+    attention: (R,) weight of each region, sums to 1; None for a model that does not look."""
+
+    answer: str
+    confidence: float
+    top5: list[tuple[str, float]]
+    attention: np.ndarray | None
+
+
+def one_model(packages: Sequence[Package]) -> torch.nn.Module:
+    """The model of one package, or the ensemble of several.
+
+    Raises:
+        UserError: the packages differ in words, answers or loss, so that their answers cannot be averaged.
+    """
+    first = packages[0]
+    for number, other in enumerate(packages[1:], start=2):
+        for name in ("words", "answers"):
+            if other.vocab[name] != first.vocab[name]:
+                raise UserError(f"model: package {number} has other {name} than package 1: they cannot vote together")
+        if other.meta.get("softmax") != first.meta.get("softmax"):
+            raise UserError(f"model: package {number} was trained with another kind of loss than package 1")
+    if len(packages) == 1:
+        return first.model
+    return VQAEnsemble([package.model for package in packages], softmax=bool(first.meta.get("softmax")))
+
+
+class Answerer:
+    """Answers questions about given regions.
+
+    Args:
+        packages: one, or several with the same words and answers: an ensemble.
+        device: where to compute.
+    """
+
+    def __init__(self, packages: Sequence[Package], *, device: str = "cpu"):
+        self.package = packages[0]
+        self.device = torch.device(device)
+        self.model = one_model(packages).eval().to(self.device)
+        self.vocabulary = Vocabulary(self.package.vocab["words"])
+        self.answers = [answer or "a" for answer in self.package.vocab["answers"]]
+        self.softmax = bool(self.package.meta.get("softmax"))
+        self.question_length = int(self.package.sizes.get("question_length", 14))
+        features = self.package.meta.get("features")
+        self.feature_dim: int | None = features["dim"] if features else None
+
+    def answer(self, features: np.ndarray | Tensor | None, question: str) -> Answer:
+        """Answers one question.
+
+        Args:
+            features: (R, D) regions of the image; None for a question-only model.
+            question: plain text; words the model does not know are skipped.
+        """
+        return self.answer_many(features, [question])[0]
+
+    def answer_many(self, features: np.ndarray | Tensor | None, questions: Sequence[str]) -> list[Answer]:
+        """Answers several questions about one image, whose regions are looked at once."""
+        feats = torch.zeros(1, 1, 0) if features is None else torch.as_tensor(np.asarray(features))[None]
+        mask = torch.ones(feats.shape[:2], dtype=torch.bool)
+        return self.batch(feats, mask, torch.zeros(len(questions), dtype=torch.long), questions)
+
+    @torch.no_grad()
+    def batch(self, feats: Tensor, mask: Tensor, image: Tensor, questions: Sequence[str]) -> list[Answer]:
+        """Answers B questions about I images.
+
+        Args:
+            feats: (I, R, D). mask: (I, R), True where there is a region. image: (B,) row of each question's image.
+            questions: B texts.
+
+        Raises:
+            UserError: regions of another size than the model was trained on, or none where it needs them.
+        """
+        if self.feature_dim is not None and feats.shape[-1] != self.feature_dim:
+            raise UserError(f"features have {feats.shape[-1]} numbers a region, the model expects {self.feature_dim}")
+        if feats.is_floating_point() and not torch.isfinite(feats).all():
+            raise UserError("features hold NaN or infinite numbers: extract them again (limner features check FILE)")
+        flat, offsets = self.vocabulary.encode_all(list(questions), self.question_length, unknown="skip")
+        tokens = pad_tokens(flat, offsets, np.arange(len(questions)), self.vocabulary.pad)
+        where = self.device
+        logits, attention = self.model(feats.to(where), mask.to(where), image.to(where), tokens.to(where))
+        probabilities = (logits.softmax(1) if self.softmax else logits.sigmoid()).float().cpu()
+        top = probabilities.topk(min(5, len(self.answers)), dim=1)
+        regions = mask.sum(1).tolist()
+        maps = None if attention is None or self.feature_dim is None else attention.float().cpu().numpy()
+        return [
+            Answer(
+                answer=self.answers[labels[0]],
+                confidence=values[0],
+                top5=[(self.answers[label], value) for label, value in zip(labels, values)],
+                attention=None if maps is None else maps[k, : regions[int(image[k])]],
+            )
+            for k, (values, labels) in enumerate(zip(top.values.tolist(), top.indices.tolist()))
+        ]

@@ -1,0 +1,111 @@
+"""From a configuration to objects: the only place that instantiates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from limner.callbacks import EpochLines, StepSeed
+from limner.checkpoints import Checkpoints, WholeFiles
+from limner.loggers import JsonLines, wandb_logger
+from limner.run import RunFolder
+from limner.signals import StopOnSignal
+from limner.tasks.base import Task
+
+
+def build_data(config: DictConfig, **known: Any) -> pl.LightningDataModule:
+    """The data module. `known`: vocabularies of a trained model, instead of new ones."""
+    return instantiate(config.data, _convert_="all", **known)
+
+
+def build_model(config: DictConfig, data: Any) -> torch.nn.Module:
+    """The model with the sizes the data say, word and answer vectors put in."""
+    model = instantiate(config.model, _convert_="all", **data.sizes())
+    data.initialise(model)
+    return model
+
+
+def build_task(config: DictConfig, data: Any, model: torch.nn.Module) -> Task:
+    """The task with its optimiser and schedule."""
+    more = data.task_arguments()
+    if config.get("optim") is not None:
+        more |= {"optimizer": instantiate(config.optim, _convert_="all"), "schedule": instantiate(config.schedule)}
+    return instantiate(config.task, model=model, _convert_="all", **more)
+
+
+def model_sizes(config: DictConfig, data: Any) -> dict[str, Any]:
+    """`_target_` and all arguments of the model: what a package keeps."""
+    return {**OmegaConf.to_container(config.model, resolve=True), **data.sizes()}  # type: ignore[dict-item]
+
+
+def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any) -> pl.Trainer:
+    """Lightning's trainer.
+
+    Args:
+        config: its `trainer` group; with a run also `logger`, `callbacks`, `seed`.
+        run: where checkpoints and logs go; None for an evaluation, which leaves neither.
+    """
+    settings = dict(config.trainer)
+    threads, bar = settings.pop("threads"), settings.pop("progress_bar")
+    if threads:
+        torch.set_num_threads(threads)
+    for name in ("limit_train_batches", "limit_val_batches"):  # 1.0 is a share, 2 is a count
+        value = settings[name]
+        settings[name] = float(value) if value <= 1 else int(value)
+    settings["enable_progress_bar"] = bar and torch.distributed.is_available() and _terminal()
+    callbacks: list[pl.Callback] = list(more.pop("callbacks", []))
+    loggers: Any = False
+    if run is not None:
+        callbacks += build_callbacks(config, run)
+        loggers = build_loggers(config, run)
+    return pl.Trainer(
+        **settings,
+        **more,
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        enable_checkpointing=False,  # limner.checkpoints does it
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our order already knows its rank: wrapped again it would be sharded twice
+    )
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()
+
+
+def build_callbacks(config: DictConfig, run: RunFolder) -> list[pl.Callback]:
+    """Seeds, checkpoints, signals, early stopping, one line an epoch. Their order is the order they are called in."""
+    chosen = config.callbacks
+    callbacks: list[pl.Callback] = [
+        StepSeed(config.seed),
+        EpochLines(monitor=chosen.monitor),
+        Checkpoints(
+            run.checkpoints,
+            monitor=chosen.monitor,
+            mode=chosen.mode,
+            every_steps=chosen.save_every_steps,
+            every_minutes=chosen.save_every_minutes,
+        ),
+        StopOnSignal(run.checkpoints),
+    ]
+    if chosen.patience is not None:
+        stop = pl.callbacks.EarlyStopping(chosen.monitor, mode=chosen.mode, patience=chosen.patience, verbose=False)
+        callbacks.insert(2, stop)
+    return callbacks
+
+
+def build_loggers(config: DictConfig, run: RunFolder) -> list[Any]:
+    """metrics.jsonl, and wandb when it is wanted."""
+    loggers: list[Any] = [JsonLines(run.metrics)]
+    if config.logger.wandb and config.logger.mode != "disabled":
+        settings = OmegaConf.to_container(config, resolve=True)
+        loggers.append(wandb_logger(config.logger, run, settings))  # type: ignore[arg-type]
+    return loggers

@@ -1,0 +1,23 @@
+"""`limner data`: data sets that limner makes itself, in the formats of the real ones."""
+
+from __future__ import annotations
+
+import importlib
+
+from limner.errors import UserError
+
+SETS = {
+    "toy": ("limner.data.toy.build", "drawn scenes of coloured shapes: questions, captions, dialogs, regions"),
+    "easy-vqa": ("limner.data.easy_vqa", "the pictures and questions of the PyPI package easy-vqa"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """`limner data NAME DIR [options]`; the exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: limner data NAME DIR [options]\n")
+        print("\n".join(f"  {name:<10} {about}" for name, (_, about) in SETS.items()))
+        return 0
+    if argv[0] not in SETS:
+        raise UserError(f"data {argv[0]}: there is no such data set; there are {', '.join(SETS)}")
+    return importlib.import_module(SETS[argv[0]][0]).main(argv[1:])

@@ -1,0 +1,100 @@
+"""`limner features check|info|convert`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from limner.data.features.check import check, describe
+from limner.data.features.convert import convert
+from limner.data.features.store import FeatureStore
+from limner.errors import UserError, listing
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb.
+
+    Returns:
+        The exit code: 0 when all is well, 1 when `check` found problems, 2 for an error of use.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="limner features", description="Files of region features.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verb = verbs.add_parser("check", help="read every byte and name what is wrong; exit code 1 when anything is")
+    verb.add_argument("files", nargs="+", metavar="FILE")
+    verb.set_defaults(run=_check)
+    verb = verbs.add_parser("info", help="what a file holds")
+    verb.add_argument("files", nargs="+", metavar="FILE")
+    verb.set_defaults(run=_info)
+    verb = verbs.add_parser(
+        "convert", help="rewrite an older or slow file in limner's layout; stopped, it goes on later"
+    )
+    verb.add_argument("file", metavar="FILE")
+    verb.add_argument("--out", required=True, metavar="NEW.h5", help="the file to make; it must not exist")
+    verb.set_defaults(run=_convert)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    wrong = 0
+    for path in arguments.files:
+        problems = check(path, progress=_progress("checked"))
+        wrong += bool(problems)
+        for problem in problems:
+            print(problem)
+        if not problems:
+            store = FeatureStore(path)
+            kept = "every hash matches" if store.layout.hashes is not None else "no hashes in this layout"
+            print(f"{path}: good: {len(store):,} images, {len(store.layout.features):,} regions of {store.dim}, {kept}")
+    return int(wrong > 0)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    for path in arguments.files:
+        for key, value in describe(path).items():
+            if isinstance(value, bool):
+                value = "yes" if value else "no"
+            elif isinstance(value, dict):
+                value = ", ".join(f"{name}={item}" for name, item in value.items()) or "none"
+            elif isinstance(value, list):
+                value = ", ".join(value) or "none"
+            elif isinstance(value, int):
+                value = f"{value:,}"
+            print(f"{key:<12} {value}")
+    return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    done = convert(arguments.file, arguments.out, progress=_progress("converted"))
+    print(f"{arguments.out}: {done.images:,} images")
+    if done.left_out:
+        print(f"left out {len(done.left_out):,} images whose features are all zero (ids {listing(done.left_out)})")
+    return 0
+
+
+def _progress(verb: str) -> Callable[[int, int], None] | None:
+    """A line that renews itself twice a second, for people only."""
+    if not sys.stderr.isatty():
+        return None
+    last = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.5 or done == total:
+            last = now
+            print(
+                f"\r{verb} {done:,} of {total:,} images", end="\n" if done == total else "", file=sys.stderr, flush=True
+            )
+
+    return show

@@ -1,0 +1,120 @@
+"""The unfinished part of a feature file: plain append-only files in a folder, and how they become the HDF5 file.
+
+`features` (rows of D float16), `boxes` (rows of 4 float32) and the optional arrays grow first; the image counts once
+its record stands whole in `index`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+
+from limner.data.features.store import SCHEMA
+from limner.errors import UserError, listing
+
+RECORD = np.dtype([("image_id", "<i8"), ("rows", "<i8"), ("size", "<i4", 2), ("hash", "<u8"), ("check", "<u8")])
+TYPES = {"cls_id": "<i4", "cls_prob": "<f2", "attr_id": "<i4", "attr_prob": "<f2"}
+BLOCK = 64 << 20  # bytes of features handled at once
+
+
+def row_bytes(name: str, dim: int) -> int:
+    """Bytes of one region in the file `name`."""
+    return {"features": 2 * dim, "boxes": 16}.get(name) or np.dtype(TYPES[name]).itemsize
+
+
+def sealed(record: np.ndarray) -> np.ndarray:
+    """(1,) RECORD with its own checksum, so that a half-written one is known."""
+    record["check"] = xxhash.xxh3_64_intdigest(record.tobytes()[:-8])
+    return record
+
+
+def read_records(folder: Path, names: Iterable[str], dim: int) -> np.ndarray:
+    """The images of a part that are whole: (n,) RECORD in the order of writing.
+
+    Stops at the first record that is broken or whose rows are not all there (a killed writer, a full disk).
+    """
+    path = folder / "index"
+    data = path.read_bytes() if path.exists() else b""
+    records = np.frombuffer(data, RECORD, len(data) // RECORD.itemsize)
+    whole = len(records)
+    for number in range(whole - 1, -1, -1):  # appended in order: only the tail can be broken
+        if sealed(records[number : number + 1].copy())["check"][0] == records["check"][number]:
+            break
+        whole = number
+    records = records[:whole]
+    rows = np.cumsum(records["rows"])
+    for name in names:
+        file = folder / name
+        size = file.stat().st_size if file.exists() else 0
+        records = records[: np.searchsorted(rows, size // row_bytes(name, dim), side="right")]
+    return records
+
+
+def finish(folder: Path, target: Path, names: tuple[str, ...], meta: dict[str, Any]) -> None:
+    """Makes the HDF5 file from a part: images sorted by id, every image verified, `complete` written last, synced.
+
+    Raises:
+        UserError: when features no longer match the hash taken when they were written.
+    """
+    dim = meta["dim"]
+    records = read_records(folder, ("features", "boxes", *names), dim)
+    first = np.cumsum(records["rows"]) - records["rows"]
+    order = np.argsort(records["image_id"], kind="stable")
+    records, first = records[order], first[order]
+    offsets = np.concatenate([[0], np.cumsum(records["rows"])])
+    rows = int(offsets[-1])
+    source = {name: _mapped(folder / name, name, dim) for name in ("features", "boxes", *names)}
+    with h5py.File(target, "w", alignment_threshold=4096, alignment_interval=4096) as file:
+        for name, data in source.items():
+            file.create_dataset(name, (rows, *data.shape[1:]), data.dtype)
+        bad: list[int] = []
+        per_block = max(1, BLOCK // (2 * dim))
+        start = 0
+        while start < len(records):
+            stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + per_block, side="right")) - 1)
+            images = range(start, stop)
+            for name, data in source.items():
+                pieces = [data[first[i] : first[i] + records["rows"][i]] for i in images]
+                if name == "features":
+                    hashes = [xxhash.xxh3_64_intdigest(piece) for piece in pieces]
+                    bad += [
+                        int(records["image_id"][i]) for i, value in zip(images, hashes) if value != records["hash"][i]
+                    ]
+                file[name][offsets[start] : offsets[stop]] = np.concatenate(pieces)
+            start = stop
+        if bad:
+            raise UserError(
+                f"{folder}: {len(bad):,} images changed after they were written (ids {listing(bad)}): "
+                "a disk or memory fault; delete this folder and extract again"
+            )
+        file["offsets"] = offsets.astype("<i8")
+        file["image_id"] = records["image_id"].astype("<i8")
+        file["size"] = records["size"].astype("<i4")
+        file["row_hash"] = records["hash"].astype("<u8")
+        file.attrs["schema"] = SCHEMA
+        file.attrs["extractor"] = meta["extractor"]
+        file.attrs["provenance"] = json.dumps(meta["provenance"], sort_keys=True)
+        file.flush()
+        file.attrs["complete"] = True
+    sync(target)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _mapped(path: Path, name: str, dim: int) -> np.ndarray:
+    kind, width = {"features": ("<f2", (-1, dim)), "boxes": ("<f4", (-1, 4))}.get(name) or (TYPES[name], (-1,))
+    return np.memmap(path, kind, mode="r").reshape(width)

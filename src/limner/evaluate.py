@@ -1,0 +1,104 @@
+"""`limner evaluate`: one model or an ensemble on one split, on any number of processes; rows, metrics, submission."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from limner import preflight
+from limner.errors import UserError
+from limner.metrics import rows as rows_of
+from limner.run import open_run, write_json
+from limner.schema.check import missing_files
+
+
+def main(overrides: list[str], config_dirs: list[str]) -> int:
+    """Evaluates and prints a table; the exit code."""
+    config = preflight.compose("evaluate", overrides, config_dirs)
+    folders = [open_run(config.run).package] if config.run else names(config.model)
+    described = OmegaConf.create(package_config(folders[0]))
+    if config.data is not None:
+        described.data = config.data
+    if config.split not in described.data.questions:
+        raise UserError(f"split={config.split}: the data have {', '.join(sorted(described.data.questions))}")
+    faults = missing_files(only_split(described.data, config.split))
+    if faults:
+        raise UserError("; ".join(faults))
+    out = Path(config.out or folders[0].parent / "eval" / config.split)
+    run(config, described, folders, out)
+    return 0
+
+
+def names(model: Any) -> list[Path]:
+    return [Path(model)] if isinstance(model, str) else [Path(folder) for folder in model]
+
+
+def package_config(folder: Path) -> dict[str, Any]:
+    """The training configuration a package keeps."""
+    import json
+
+    path = folder / "model.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a model package (no model.json); a finished run has one in RUN/package")
+    config = json.loads(path.read_text(encoding="utf-8")).get("config")
+    if not config:
+        raise UserError(f"{path}: has no training configuration; say what to evaluate on with data=...")
+    return config
+
+
+def only_split(data: DictConfig, split: str) -> DictConfig:
+    """The data configuration with one split in use: words and answers come from the package."""
+    chosen = OmegaConf.to_container(data, resolve=True)
+    assert isinstance(chosen, dict)
+    chosen |= {"fit": [], "select": split, "test": None, "words_from": [], "answers_from": []}
+    chosen |= {"glove": None, "answer_images": None, "answers_file": None, "visual_genome": None}
+    chosen["visual_genome_images"] = None
+    return OmegaConf.create(chosen)
+
+
+def run(config: DictConfig, described: DictConfig, folders: list[Path], out: Path) -> dict[str, float]:
+    """Evaluates packages on a split and writes `out`; returns the metrics."""
+    from limner import build
+    from limner.answering import one_model
+    from limner.train import quiet, shown
+    from limner.weights import package
+
+    quiet()
+    packages = [package.read(folder) for folder in folders]
+    data = build.build_data(
+        OmegaConf.create({"data": only_split(described.data, config.split)}), vocabulary=packages[0].vocab
+    )
+    data.prepare()
+    data.expect(packages[0])
+    described.optim = None
+    task = build.build_task(described, data, one_model(packages))
+    task.detailed = True
+    data.use(task, config.split)
+    trainer = build.build_trainer(config)
+    trainer.test(task, dataloaders=data.loader(config.split), verbose=False)
+    if not trainer.is_global_zero:
+        return task.scores
+    save_evaluation(out, task, data, config.split)
+    print(table(config.split, task.scores, len(task.last_rows)))
+    if config.submission:
+        print(f"submission: {shown(data.write_submission(out / 'submission.json', config.split, task.last_rows))}")
+    print(f"rows:    {shown(out)}/rows.jsonl.gz\nmetrics: {shown(out)}/metrics.json", flush=True)
+    return task.scores
+
+
+def save_evaluation(out: Path, task: Any, data: Any, split: str) -> None:
+    """Writes rows.jsonl.gz and metrics.json (with everything the official metric reports)."""
+    rows_of.write(out / "rows.jsonl.gz", data.with_truth(task.last_rows, split))
+    write_json(out / "metrics.json", {"split": split, "items": len(task.last_rows), **task.details()})
+
+
+def table(split: str, scores: Mapping[str, float], items: int) -> str:
+    """The metrics of a split as lines of text."""
+    if not scores:
+        return f"{split}: {items:,} items, no annotations to score them with"
+    lines = [f"{split}: {items:,} of {items:,} items"]
+    lines += [f"  {name:<22} {value:7.2f}" for name, value in scores.items()]
+    return "\n".join(lines)

@@ -1,0 +1,229 @@
+"""Top-down attention over image regions, computed image by image rather than question by question.
+
+Many questions share an image (5.4 on average in VQA v2), so the regions of an image are projected once for all of
+them, and neither the features nor their projection are ever copied to every question.
+
+Shapes: I images, R regions, D features, B questions, H hidden, G glimpses, Q the most questions of one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from limner.models.layers import Layer, activate, linear, width
+
+# how many values of (questions, regions, hidden) are made at a time: on a CPU they stay in its cache
+CHUNK = {"cpu": 1 << 17, "cuda": 1 << 26}
+
+
+class Groups(NamedTuple):
+    """Where each question stands among the questions of its image.
+
+    `slot (B,)`: its row when the questions are laid out as (I * Q); `images` = I, `most` = Q.
+    """
+
+    slot: Tensor
+    images: int
+    most: int
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Per question `(B, ...)` to per image `(I, Q, ...)`, zero where an image has fewer than Q questions."""
+        rows = x.new_zeros(self.images * self.most, *x.shape[1:]).index_copy(0, self.slot, x)
+        return rows.unflatten(0, (self.images, self.most))
+
+    def collect(self, x: Tensor) -> Tensor:
+        """Per image `(I, Q, ...)` to per question `(B, ...)`."""
+        return x.flatten(0, 1).index_select(0, self.slot)
+
+
+def group(image: Tensor, images: int) -> Groups:
+    """Group questions by `image (B,)`, the row of each question's image among `images` rows."""
+    counts = torch.bincount(image, minlength=images)
+    most = max(int(counts.max()), 1) if len(image) else 1
+    order = torch.argsort(image, stable=True)
+    rank = torch.empty_like(image)
+    rank[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
+    return Groups(image * most + rank, images, most)
+
+
+def pool(weights: Tensor, feats: Tensor, groups: Groups) -> Tensor:
+    """Weighted sums of regions: `weights (B, G, R)` over `feats (I, R, D)` to `(B, G, D)`."""
+    glimpses = weights.shape[1]
+    spread = groups.spread(weights).flatten(1, 2).to(feats.dtype)  # [i, q * g, r]
+    return groups.collect(torch.bmm(spread, feats).unflatten(1, (groups.most, glimpses)))
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis with exactly zero where `mask` is False, and all zero where no entry is True."""
+    scores = scores.float() if scores.dtype != torch.float64 else scores
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return torch.softmax(scores, dim=-1) * mask
+
+
+def project(regions: Callable[[Tensor], Tensor], feats: Tensor, mask: Tensor) -> Tensor:
+    """`regions` of every region: `(I, R, D)` to `(I, R, H)`, zero for padding.
+
+    With a fixed number of regions this is one call. On a CPU, and when a tenth or more of the rows is padding, only
+    the real ones are computed (a CUDA device would have to wait for the count).
+    """
+    if feats.is_cuda or int(mask.sum()) > 0.9 * mask.numel():
+        return regions(feats)
+    real = mask.flatten().nonzero().squeeze(1)
+    rows = regions(feats.flatten(0, 1).index_select(0, real))
+    return rows.new_zeros(mask.numel(), rows.shape[-1]).index_copy(0, real, rows).unflatten(0, mask.shape)
+
+
+def keep_mask(shape: tuple[int, ...], drop: float, device: torch.device) -> tuple[Tensor, float]:
+    """A random int8 mask, 0 with probability `drop`, and the scale 1 / P(1) that keeps the mean.
+
+    Four entries come of one 64-bit draw, at six times the speed of bernoulli_ on a CPU. P is a multiple of 2**-16
+    and the scale belongs to the exact P, so that the expected value is exact.
+    """
+    size = torch.Size(shape).numel()
+    bits = torch.empty((size + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
+    dropped = min(max(round(drop * 65536), 0), 65535)
+    kept = bits.view(torch.int16)[:size] >= dropped - 32768
+    return kept.view(torch.int8).view(shape), 65536 / (65536 - dropped)
+
+
+class _ChunkedScores(torch.autograd.Function):
+    """scores = dropout(joint(regions, question)) W^T, a few questions at a time.
+
+    The joint (B, R, H) never exists as a whole: each chunk is made, used and forgotten, and made again in the
+    backward pass. What is kept is the dropout mask, one byte a value.
+    """
+
+    @staticmethod
+    def forward(ctx, regions, questions, weight, image, joint, drop) -> Tensor:
+        scores = questions.new_empty(len(questions), regions.shape[1], len(weight))
+        masks, scale = [], 1.0
+        hidden = weight.shape[1]
+        step = max(1, CHUNK.get(regions.device.type, 1 << 20) // (regions.shape[1] * questions.shape[-1]))
+        chunks = [slice(a, min(a + step, len(image))) for a in range(0, len(image), step)]
+        with torch.autocast(regions.device.type, enabled=False):
+            for part in chunks:
+                made = joint(regions.index_select(0, image[part]), questions[part].unsqueeze(1))  # [b, r, h]
+                if drop:
+                    mask, scale = keep_mask(made.shape, drop, made.device)
+                    masks.append(mask)
+                    made.mul_(mask)
+                torch.matmul(made.view(-1, hidden), weight.t(), out=scores[part].view(-1, len(weight)))
+        ctx.save_for_backward(regions, questions, weight, image, *masks)
+        ctx.joint, ctx.chunks, ctx.scale = joint, chunks, scale
+        return scores.mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dscores: Tensor):
+        regions, questions, weight, image, *masks = ctx.saved_tensors
+        dscores = dscores * ctx.scale
+        dregions, dquestions, dweight = torch.zeros_like(regions), torch.empty_like(questions), torch.zeros_like(weight)
+        hidden = weight.shape[1]
+        with torch.autocast(regions.device.type, enabled=False):
+            for index, part in enumerate(ctx.chunks):
+                with torch.enable_grad():
+                    v = regions.index_select(0, image[part]).requires_grad_()
+                    q = questions[part].requires_grad_()
+                    made = ctx.joint(v, q.unsqueeze(1))
+                dmade = dscores[part] @ weight  # [b, r, h]
+                if masks:
+                    dmade.mul_(masks[index])
+                dv, dq = torch.autograd.grad(made, (v, q), dmade)
+                made = made.detach()
+                if masks:
+                    made = made * masks[index]
+                dweight.addmm_(dscores[part].flatten(0, 1).t(), made.view(-1, hidden))
+                dquestions[part] = dq
+                dregions.index_add_(0, image[part], dv)
+        return dregions, dquestions, dweight, None, None, None
+
+
+def chunked_scores(
+    regions: Tensor, questions: Tensor, weight: Tensor, image: Tensor, joint: Callable, drop: float = 0.0
+) -> Tensor:
+    """dropout(joint(regions, question)) W^T: `regions (I, R, H')`, `questions (B, H')`, `weight (G, H)` to `(B, R, G)`.
+
+    `joint` takes `(b, R, H')` and `(b, 1, H')` and returns a new `(b, R, H)`.
+    """
+    dtype = regions.dtype
+    return _ChunkedScores.apply(regions, questions.to(dtype), weight.to(dtype), image, joint, drop)
+
+
+class ProductAttention(nn.Module):
+    """scores = W (f(regions) * g(question)), the attention of the published Up-Down VQA code.
+
+    Args:
+        feature_dim, question_dim, hidden, glimpses: D, size of a question vector, H, G.
+        dropout: on the product, while training.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        question_dim: int,
+        hidden: int,
+        glimpses: int = 1,
+        activation: str = "relu",
+        dropout: float = 0.2,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.region = Layer(feature_dim, hidden, activation=activation, weight_norm=weight_norm)
+        self.question = Layer(question_dim, hidden, activation=activation, weight_norm=weight_norm)
+        self.score = linear(hidden, glimpses, weight_norm=weight_norm)
+        self.dropout = dropout
+
+    def forward(self, feats: Tensor, mask: Tensor, image: Tensor, question: Tensor, groups: Groups) -> Tensor:
+        """`feats (I, R, D)`, `mask (I, R)`, `image (B,)`, `question (B, *)` to weights `(B, G, R)`."""
+        regions, question = project(self.region, feats, mask), self.question(question)
+        weight, bias = self.score.weight, self.score.bias
+        if self.training and self.dropout:
+            scores = chunked_scores(regions, question, weight, image, torch.mul, self.dropout).mT
+        else:  # W (p * s) = p (W * s): a matrix product for each image, and no joint at all
+            keys = groups.spread(question.unsqueeze(1) * weight)  # [i, q, g, h]
+            scores = torch.bmm(keys.flatten(1, 2).to(regions.dtype), regions.mT)  # [i, q * g, r]
+            scores = groups.collect(scores.unflatten(1, keys.shape[1:3]))
+        return masked_softmax(scores + bias[:, None], mask[image].unsqueeze(1))
+
+
+class ConcatAttention(nn.Module):
+    """scores = W f([region; question]) (paper, eq. 15).
+
+    The layer f has one matrix over the concatenation; it is applied as W_v region + W_q question, so that regions
+    are projected once for all questions of an image. Arguments as in `ProductAttention`.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_dim: int,
+        question_dim: int,
+        hidden: int,
+        glimpses: int = 1,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.joint = linear(feature_dim + question_dim, hidden * width(activation), weight_norm=weight_norm)
+        self.score = linear(hidden, glimpses, weight_norm=weight_norm)
+        self.activation, self.dropout, self.feature_dim = activation, dropout, feature_dim
+
+    def forward(self, feats: Tensor, mask: Tensor, image: Tensor, question: Tensor, groups: Groups) -> Tensor:
+        """`feats (I, R, D)`, `mask (I, R)`, `image (B,)`, `question (B, *)` to weights `(B, G, R)`."""
+        of_region, of_question = self.joint.weight.split((self.feature_dim, question.shape[1]), dim=1)
+        regions = project(lambda rows: F.linear(rows, of_region), feats, mask)
+        question = F.linear(question, of_question, self.joint.bias)
+        drop = self.dropout if self.training else 0.0
+        scores = chunked_scores(regions, question, self.score.weight, image, self._join, drop).mT
+        return masked_softmax(scores + self.score.bias[:, None], mask[image].unsqueeze(1))
+
+    def _join(self, regions: Tensor, question: Tensor) -> Tensor:
+        return activate(self.activation, regions + question)

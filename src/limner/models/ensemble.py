@@ -1,0 +1,38 @@
+"""Several models that answer as one: the mean of their probabilities (paper, table 5: 30 models)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from limner.models.updown_vqa import VQAOutput
+
+
+class VQAEnsemble(nn.Module):
+    """Averages the answer probabilities of VQA models that share words, answers and features.
+
+    Args:
+        models: the members, each `forward(feats, mask, image, tokens) -> VQAOutput`.
+        softmax: answers exclude each other (softmax losses); else each has a probability of its own (sigmoid).
+    """
+
+    def __init__(self, models: Sequence[nn.Module], *, softmax: bool = False):
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self.softmax = softmax
+
+    def forward(self, feats: Tensor, mask: Tensor, image: Tensor, tokens: Tensor) -> VQAOutput:
+        """Logits (B,A) whose sigmoid or softmax is the mean probability; attention (B,R) is the members' mean."""
+        outputs = [model(feats, mask, image, tokens) for model in self.models]
+        logits = torch.stack([out.logits.double() for out in outputs])
+        if self.softmax:
+            mean = torch.logsumexp(logits.log_softmax(-1), 0)
+        else:
+            # log p and log(1-p) of the mean, without leaving the logarithm: p may be 1e-20
+            yes = torch.logsumexp(nn.functional.logsigmoid(logits), 0)
+            mean = yes - torch.logsumexp(nn.functional.logsigmoid(-logits), 0)
+        maps = [out.attention for out in outputs if out.attention is not None]
+        attention = torch.stack(maps).mean(0) if len(maps) == len(outputs) else None
+        return VQAOutput(mean.to(outputs[0].logits.dtype), attention)

@@ -1,0 +1,149 @@
+"""Published checkpoints into our state dicts, by name table.
+
+Everything wrong with a checkpoint (names that are unknown or missing, shapes that do not fit) is ONE error that
+lists all of it. Files are read with `weights_only=True`: nothing in them is ever executed.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from limner.errors import UserError
+from limner.weights import names
+from limner.weights.names import Entry
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a `.pth` file of any torch version, on the CPU.
+
+    Raises:
+        UserError: if the file is missing, is not a torch file, needs code to be read, or holds no state dict.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file: give the path of a checkpoint (.pth)")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0] if str(error) else "it is not a torch file"
+        raise UserError(f"{path}: cannot be read as plain weights ({reason}): save model.state_dict() alone") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a readable torch checkpoint ({str(error).splitlines()[0][:120]})") from error
+    if not isinstance(state, Mapping) or not state:
+        found = f"{type(state).__name__} of {len(state)}" if hasattr(state, "__len__") else type(state).__name__
+        raise UserError(f"{path}: found a {found}, expected a state dict: save model.state_dict()")
+    strange = [str(key) for key, value in state.items() if not isinstance(key, str) or not torch.is_tensor(value)]
+    if strange:
+        raise UserError(f"{path}: expected tensors only, found others under: {', '.join(strange)}")
+    return dict(state)
+
+
+def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
+    """`state` without `prefix` (nn.DataParallel adds `module.`), when every name has it."""
+    if state and all(name.startswith(prefix) for name in state):
+        return {name[len(prefix) :]: value for name, value in state.items()}
+    return dict(state)
+
+
+def convert(
+    state: Mapping[str, Tensor], table: Mapping[str, Entry], sizes: Mapping[str, int], kind: str
+) -> dict[str, Tensor]:
+    """`state` under our names, each tensor checked against `table` and `sizes`.
+
+    Tensors of shape (1,) are taken where () is expected: torch 0.3 had no 0-dim tensors.
+
+    Args:
+        kind: what the checkpoint is, for the error line.
+
+    Raises:
+        UserError: one line with every unknown name, every missing name and every wrong shape.
+    """
+    expected = {
+        f"{theirs}.{leaf}": (f"{entry.ours}.{leaf}", shape)
+        for theirs, entry in table.items()
+        for leaf, shape in entry.leaves.items()
+    }
+    missing = [name for name in expected if name not in state]
+    unknown = [name for name in state if name not in expected]
+    converted, shapes = {}, []
+    for name, (ours, symbols) in expected.items():
+        if name not in state:
+            continue
+        tensor, shape = state[name], _shape(symbols, sizes)
+        if shape == () and tuple(tensor.shape) == (1,):
+            tensor = tensor.reshape(())
+        if shape is not None and tuple(tensor.shape) != shape:
+            shapes.append(f"{name} is {list(tensor.shape)}, expected {list(shape)}")
+        converted[ours] = tensor.detach().clone()
+    problems = [
+        f"{what}: {', '.join(found)}"
+        for what, found in (("missing", missing), ("unknown", unknown), ("wrong shape", shapes))
+        if found
+    ]
+    if problems:
+        raise UserError(f"not a {kind} checkpoint: {'; '.join(problems)}")
+    return converted
+
+
+def _shape(symbols: tuple[str, ...], sizes: Mapping[str, int]) -> tuple[int, ...] | None:
+    """The shape that `symbols` mean, or None if it rests on a size that could not be read."""
+
+    def value(symbol: str) -> int:
+        if "+" in symbol:
+            return sum(value(part) for part in symbol.split("+"))
+        if "*" in symbol:
+            factor, rest = symbol.split("*")
+            return int(factor) * value(rest)
+        return int(symbol) if symbol.isdigit() else sizes[symbol]
+
+    try:
+        return tuple(value(symbol) for symbol in symbols)
+    except KeyError:
+        return None
+
+
+def read_sizes(state: Mapping[str, Tensor], where: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+    """Sizes from shapes: `where` says which axis of which tensor tells each. What cannot be read is left out."""
+    return {
+        size: state[name].shape[axis]
+        for size, (name, axis) in where.items()
+        if name in state and state[name].dim() > axis
+    }
+
+
+def convert_hu_vqa(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint of bottom-up-attention-vqa (`baseline0_newatt` or `baseline0`) as a state dict of `UpDownVQA`.
+
+    Build the model with `UpDownVQA(**hu_vqa_sizes(state))`. The prefix `module.` may be there or not.
+    """
+    state, table = _hu_vqa(state)
+    sizes = read_sizes(state, names.HU_VQA_SIZES)
+    return convert(state, table, sizes, "bottom-up-attention-vqa")
+
+
+def hu_vqa_sizes(state: Mapping[str, Tensor]) -> dict[str, int | str | float]:
+    """The arguments of `UpDownVQA` for a checkpoint of bottom-up-attention-vqa, from its shapes.
+
+    Raises:
+        UserError: as `convert_hu_vqa`.
+    """
+    convert_hu_vqa(state)
+    state, table = _hu_vqa(state)
+    sizes = read_sizes(state, names.HU_VQA_SIZES)
+    product = table is names.HU_VQA_PRODUCT
+    return {
+        "words": sizes.pop("rows") - 1,  # the last row is the pad
+        **sizes,
+        "attention": "product" if product else "concat",
+        "dropout_attention": 0.2 if product else 0.0,
+    }
+
+
+def _hu_vqa(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Entry]]:
+    state = strip_prefix(state)
+    concat = any(name.startswith("v_att.nonlinear.") for name in state)
+    return state, names.HU_VQA_CONCAT if concat else names.HU_VQA_PRODUCT

@@ -1,0 +1,153 @@
+"""A model package: a trained model as a folder that loads anywhere, without Hydra, Lightning or pickle.
+
+    model.safetensors   the weights
+    model.json          sizes, text and feature rules, training config, metrics; `format` counts its versions
+    vocab.json          words and answers
+    README.md           the model card
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from limner.errors import UserError, listing
+from limner.run import write_json, write_whole
+
+FORMAT = 1
+
+
+@dataclass
+class Package:
+    """A model with all that is needed to use it.
+
+    model: the network. sizes: `_target_` and the constructor's arguments. vocab: `words`, `answers`.
+    meta: what else model.json says: task, text, features, config, metrics.
+    """
+
+    model: nn.Module
+    sizes: dict[str, Any]
+    vocab: dict[str, list[str]]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def save(folder: Path, package: Package) -> Path:
+    """Writes a package as a whole: into a folder beside it that then takes its name."""
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in package.model.state_dict().items()}
+        save_file(weights, part / "model.safetensors")
+        write_json(part / "vocab.json", package.vocab)
+        write_whole(part / "README.md", model_card(package))
+        write_json(part / "model.json", {"format": FORMAT, "model": package.sizes, **package.meta})
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"{folder}: the model package could not be written ({error}); free space and try again") from None
+    return folder
+
+
+def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) -> Package:
+    """Reads a package folder.
+
+    Args:
+        folder: the package.
+        allow: prefixes of `_target_` that may be imported; name your own package to load your own models.
+
+    Raises:
+        UserError: a file is missing or damaged, the format is newer, or weights and sizes do not fit together.
+    """
+    folder = Path(folder)
+    described = read_json(folder / "model.json", folder)
+    if described.get("format", 0) > FORMAT:
+        raise UserError(f"{folder}/model.json: format {described['format']} is newer than this limner reads ({FORMAT})")
+    sizes, vocab = dict(described.pop("model")), read_json(folder / "vocab.json", folder)
+    model = build_model(sizes, allow, folder)
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder}/model.safetensors: cannot be read ({error}); copy the package again") from None
+    mine = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if mine != theirs:
+        wrong = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+        shown = [f"{k} {theirs.get(k, 'missing')} for {mine.get(k, 'nothing')}" for k in wrong]
+        raise UserError(f"{folder}: the weights do not fit the sizes in model.json: {listing(shown)}")
+    if len(vocab.get("answers", [])) not in (0, sizes.get("answers", 0)):
+        found, expected = len(vocab["answers"]), sizes["answers"]
+        raise UserError(f"{folder}/vocab.json: {found} answers, but the model has {expected}: they belong to two models")
+    if len(vocab.get("words", [])) not in (0, sizes.get("words", 0)):
+        found, expected = len(vocab["words"]), sizes["words"]
+        raise UserError(f"{folder}/vocab.json: {found} words, but the model has {expected}: they belong to two models")
+    model.load_state_dict(weights)
+    return Package(model=model.eval(), sizes=sizes, vocab=vocab, meta=described)
+
+
+def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> nn.Module:
+    """The network that `sizes` describes, with fresh weights."""
+    target = str(sizes.get("_target_", ""))
+    if not target.startswith(allow):
+        raise UserError(f"{folder}/model.json: _target_ '{target}' is not one of {allow}; pass allow=('your.package.',)")
+    module, _, name = target.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**{k: v for k, v in sizes.items() if k != "_target_"})
+
+
+def read_json(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a model package: there is no {path.name}; a run's is RUN/package") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not JSON ({error}); copy the package again") from None
+
+
+def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("limner.models.",)):
+    """Opens a package for prediction: three lines of Python answer a question.
+
+    Args:
+        folder: the package.
+        device: cpu, cuda, cuda:1.
+        allow: see `read`.
+
+    Returns:
+        `limner.answering.Answerer` for a VQA model.
+    """
+    from limner.answering import Answerer
+
+    return Answerer([read(folder, allow=allow)], device=device)
+
+
+def model_card(package: Package) -> str:
+    """The package's README: what it is, what it was trained on, how good it is."""
+    meta = package.meta
+    config = meta.get("config") or {}
+    lines = [f"# {config.get('name', meta.get('task', 'model'))}", ""]
+    lines += [f"A {package.sizes['_target_'].rpartition('.')[2]} for the task `{meta.get('task')}`, made by limner.", ""]
+    parameters = sum(p.numel() for p in package.model.parameters())
+    lines += [f"- parameters: {parameters:,}"]
+    lines += [f"- {name}: {len(words):,}" for name, words in package.vocab.items()]
+    features = meta.get("features")
+    if features:
+        lines += [f"- regions: {features['dim']} numbers each, extractor `{features['extractor']}`"]
+    else:
+        lines += ["- regions: none (the question alone)"]
+    if meta.get("metrics"):
+        lines += ["", "| metric | value |", "|---|---|"]
+        lines += [f"| {name} | {value:.2f} |" for name, value in sorted(meta["metrics"].items())]
+    lines += ["", "```python", "import limner", 'model = limner.load("this/folder")']
+    lines += ['print(model.answer(features, "Is there a red circle?"))', "```", ""]
+    lines += ["The licence of the training data applies; see the data set's page.", ""]
+    return "\n".join(lines)
