@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,22 +10,32 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from limner import __version__
 from limner.callbacks import EpochLines, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
 from limner.loggers import JsonLines, wandb_logger
 from limner.run import RunFolder
 from limner.signals import StopOnSignal
 from limner.tasks.base import Task
+from limner.weights import package
+
+
+def parts(node: DictConfig) -> Any:
+    """The constructor of a config node with the node's arguments; objects are passed when it is called.
+
+    Passed through `instantiate` itself, dataclasses and dicts would be turned into config nodes.
+    """
+    return instantiate(node, _partial_=True, _convert_="all")
 
 
 def build_data(config: DictConfig, **known: Any) -> pl.LightningDataModule:
     """The data module. `known`: vocabularies of a trained model, instead of new ones."""
-    return instantiate(config.data, _convert_="all", **known)
+    return parts(config.data)(**known)
 
 
 def build_model(config: DictConfig, data: Any) -> torch.nn.Module:
     """The model with the sizes the data say, word and answer vectors put in."""
-    model = instantiate(config.model, _convert_="all", **data.sizes())
+    model = parts(config.model)(**data.sizes())
     data.initialise(model)
     return model
 
@@ -33,13 +44,21 @@ def build_task(config: DictConfig, data: Any, model: torch.nn.Module) -> Task:
     """The task with its optimiser and schedule."""
     more = data.task_arguments()
     if config.get("optim") is not None:
-        more |= {"optimizer": instantiate(config.optim, _convert_="all"), "schedule": instantiate(config.schedule)}
-    return instantiate(config.task, model=model, _convert_="all", **more)
+        more |= {"optimizer": parts(config.optim), "schedule": parts(config.schedule)()}
+    return parts(config.task)(model=model, **more)
 
 
-def model_sizes(config: DictConfig, data: Any) -> dict[str, Any]:
-    """`_target_` and all arguments of the model: what a package keeps."""
-    return {**OmegaConf.to_container(config.model, resolve=True), **data.sizes()}  # type: ignore[dict-item]
+def save_package(folder: Path, config: DictConfig, data: Any, task: Task, metrics: dict[str, float]) -> None:
+    """Writes the task's model as a package."""
+    sizes = {**OmegaConf.to_container(config.model, resolve=True), **data.sizes()}  # type: ignore[dict-item]
+    meta = {
+        **task.describe(),
+        "limner": __version__,
+        "features": data.features_rule(),
+        "metrics": metrics,
+        "config": OmegaConf.to_container(config, resolve=True),
+    }
+    package.save(folder, package.Package(model=task.model, sizes=sizes, vocab=data.vocab(), meta=meta))
 
 
 def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any) -> pl.Trainer:

@@ -98,7 +98,9 @@ def resumed(path: str, overrides: list[str]) -> tuple[DictConfig, RunFolder]:
 
 def quiet() -> None:
     """Keeps Lightning's tips and torch's notices off the screen; what limner has to say it prints itself."""
-    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+    import pytorch_lightning  # noqa: F401 - its import sets the levels that are changed here
+
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\..*")
     warnings.filterwarnings("ignore", module=r"lightning_fabric\..*")
@@ -146,7 +148,7 @@ def fit(config: DictConfig, run: RunFolder) -> float:
 
 def check_resumed(saved: dict[str, Any], data: Any, run: RunFolder) -> None:
     """Refuses to continue on other data than the run began with."""
-    before, now = saved.get("datamodule", {}).get("data_fingerprint"), data.fingerprint()
+    before, now = saved.get(type(data).__qualname__, {}).get("data_fingerprint"), data.fingerprint()
     if before is not None and before != now:
         changed = [name for name in now if before.get(name) != now[name]]
         raise UserError(f"{shown(run.path)}: the data changed since the run stopped ({', '.join(changed)}): start anew")
@@ -158,6 +160,7 @@ def finish(
     """After the last epoch: best weights -> package -> test -> result.json, and the next commands."""
     import torch
 
+    from limner import build
     from limner.evaluate import save_evaluation, table
 
     if run.best.is_file():
@@ -174,7 +177,7 @@ def finish(
         return
     if best.best is not None:
         metrics[config.callbacks.monitor] = best.best
-    data.save_package(run.package, task, config, metrics)
+    build.save_package(run.package, config, data, task, metrics)
     if split is not None:
         save_evaluation(run.path / "eval" / split, task, data, split)
         for logger in trainer.loggers:

@@ -77,7 +77,7 @@ def test_five_training_steps(golden):
     """Adamax with clipping, dropout 0: losses, norms, weights and the logits after.
 
     Adamax makes full steps of any gradient, rounding noise too. So weights are compared but for the few entries whose
-    gradient is noise: the bias of the attention score (a softmax does not see a shift) and those below 1e-8.
+    gradient is noise: the bias of the attention score (a softmax does not see a shift) and those below 1e-7.
     """
     model = golden.model().train()
     for module in model.modules():
@@ -100,8 +100,8 @@ def test_five_training_steps(golden):
     state = model.state_dict()
     for name, value in golden.part("train5/sd/").items():
         gradient = golden.data[f"grad/{name}"]
-        noise = (gradient != 0) & (gradient.abs() < 1e-8)
-        assert noise.sum() <= 5
+        noise = (gradient != 0) & (gradient.abs() < 1e-7)
+        assert noise.sum() <= 20
         ours = torch.where(noise, value, state[golden.ours[name]])
         if name != "v_att.linear.bias":
             torch.testing.assert_close(ours, value, atol=1e-5, rtol=0, msg=name)

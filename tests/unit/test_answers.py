@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from limner.data.answers import AnswerVocabulary, soft_targets
-from limner.data.vqa_files import VQASplit
+from limner.data.vqa_split import VQASplit
 from limner.errors import UserError
 from limner.metrics.normalize import normalize_answer
 
@@ -27,8 +27,8 @@ def split_of(answers: list[list[str]], best: list[str] | None = None, first_id: 
         list(table),
         np.array(rows, np.int32),
         np.array(best_ids, np.int32),
-        np.zeros(count, np.int16),
-        np.zeros(count, np.int16),
+        np.zeros(count, np.int32),
+        np.zeros(count, np.int32),
         ["other"],
         ["what"],
     )

@@ -40,9 +40,9 @@ def test_last_of_two_lines_counts(tmp_path):
     assert read_glove(path, ["a"], dim=2).vectors.tolist() == [[3, 4]]
 
 
-def test_windows_line_ends_and_no_last_newline(tmp_path):
+def test_windows_line_ends_last_spaces_and_no_last_newline(tmp_path):
     path = tmp_path / "g.txt"
-    path.write_bytes(b"a 1 2\r\nb 3 4")
+    path.write_bytes(b"a 1 2 \r\nb 3 4")
     assert read_glove(path, ["a", "b"], dim=2).vectors.tolist() == [[1, 2], [3, 4]]
 
 

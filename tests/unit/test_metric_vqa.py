@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from limner.data.vqa_files import VQASplit
+from limner.data.vqa_split import VQASplit
 from limner.errors import UserError
 from limner.metrics.normalize import clean_space, normalize_answer, plain_words, strip_punctuation
 from limner.metrics.vqa import accuracy, per_question
@@ -28,8 +28,8 @@ def references(answers: list[list[str]], kinds: list[str] | None = None) -> VQAS
         list(table),
         np.array(rows, np.int32),
         np.zeros(count, np.int32),
-        np.array([names.index(kind) for kind in kinds], np.int16),
-        np.zeros(count, np.int16),
+        np.array([names.index(kind) for kind in kinds], np.int32),
+        np.zeros(count, np.int32),
         names,
         ["what is"],
     )

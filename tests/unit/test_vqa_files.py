@@ -11,7 +11,8 @@ import pytest
 from limner.data.answers import AnswerVocabulary
 from limner.data.reading import json_records
 from limner.data.visual_genome import coco_images, load_visual_genome
-from limner.data.vqa_files import VQASplit, join, load_split, write_annotations, write_questions
+from limner.data.vqa_files import load_split, write_annotations, write_questions
+from limner.data.vqa_split import VQASplit, join
 from limner.errors import UserError
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from limner.data.vqa_files import VQASplit
+from limner.data.vqa_split import VQASplit
 from limner.errors import UserError, listing
 from limner.metrics.normalize import normalize_answer
 

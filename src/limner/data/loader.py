@@ -20,6 +20,9 @@ and fetchers):
   ended is simply replaced by the next `iter`.
 * `CombinedLoader.reset` sets an attribute `_iterator` of the loader to None if there is one: there is none.
 * `use_distributed_sampler` never touches a loader that is no `torch.utils.data.DataLoader`; keep it False all the same.
+* With that, runs resumed from checkpoints of every batch end, validation end and epoch end were equal to the
+  uninterrupted run (tests/unit/test_loader_lightning.py). Not so, by Lightning's own count: with `max_steps`, a
+  checkpoint of `on_train_epoch_end` trains one batch in the old epoch and then leaves the new one. Set `max_epochs`.
 * A checkpoint written while a step is running (an exception in `training_step`) counts that step's batch as drawn.
 * `overfit_batches` warns that it turns shuffling off, which it cannot do here: give an order with `shuffle=False`.
 """
@@ -70,6 +73,9 @@ class BatchLoader:
         self._position = (0, 0)  # epoch, batches of it handed out
         self._drawn = 0  # batches handed out in all: the slot of the next one
         self._thread: _Prefetch | None = None
+
+    batch_sampler = None
+    """Lightning reads it beside `sampler` when a validation loader is checked for shuffling."""
 
     @property
     def sampler(self) -> BatchLoader:

@@ -11,7 +11,8 @@ import numpy as np
 
 from limner.data.answers import AnswerVocabulary
 from limner.data.reading import json_records
-from limner.data.vqa_files import ANSWERS, VQASplit
+from limner.data.vqa_files import ANSWERS
+from limner.data.vqa_split import VQASplit
 from limner.errors import UserError
 from limner.metrics.normalize import normalize_answer
 
@@ -80,8 +81,8 @@ def load_visual_genome(
         list(vocabulary.answers),
         np.repeat(best[:, None], ANSWERS, axis=1),
         best,
-        np.zeros(len(ids), np.int16),
-        np.zeros(len(ids), np.int16),
+        np.zeros(len(ids), np.int32),
+        np.zeros(len(ids), np.int32),
         ["visual genome"],
         ["visual genome"],
     )

@@ -10,8 +10,8 @@ import gzip
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,97 +19,14 @@ import numpy as np
 
 from limner.data.cache import cached, content_key
 from limner.data.reading import json_records
+from limner.data.vqa_split import VQASplit, distinct_ids, join
 from limner.errors import UserError, listing
 
+__all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write_annotations", "write_questions"]
+
 ANSWERS = 10  # people who answered each VQA question
-_CACHE = "vqa-split-1"  # a new number whenever the arrays change their meaning
-_TABLE_OF = {
-    "answers": "strings",
-    "multiple_choice": "strings",
-    "answer_type": "answer_types",
-    "question_type": "question_types",
-}  # array -> the table of texts it points into
+_CACHE = "vqa-split-1"  # a new number whenever the arrays change
 _NEXT_STEP = "get the official files with `python scripts/get_data.py vqa`, or check the path"
-
-
-@dataclass(frozen=True, eq=False)
-class VQASplit:
-    """Questions of one split, and what people answered when that is known. Q questions, W answers at most (10).
-
-    Order: that of the question file. Without annotations (test splits) the optional arrays are None.
-
-    question_id, image_id    (Q,) int64
-    questions                Q strings as written
-    strings                  the distinct answers as written; `answers` and `multiple_choice` point into it
-    answers                  (Q, W) int32, -1 behind the last answer of a question
-    multiple_choice          (Q,) int32, the most common answer as the file has it
-    answer_type              (Q,) int16 into `answer_types` (yes/no, number, other)
-    question_type            (Q,) int16 into `question_types` (its first words, 65 in VQA v2)
-    """
-
-    question_id: np.ndarray
-    image_id: np.ndarray
-    questions: list[str]
-    strings: list[str] = field(default_factory=list)
-    answers: np.ndarray | None = None
-    multiple_choice: np.ndarray | None = None
-    answer_type: np.ndarray | None = None
-    question_type: np.ndarray | None = None
-    answer_types: list[str] = field(default_factory=list)
-    question_types: list[str] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.question_id)
-
-    @property
-    def annotated(self) -> bool:
-        """True when the answers are known."""
-        return self.answers is not None
-
-    def take(self, index: np.ndarray | Sequence[int]) -> VQASplit:
-        """The questions at some places, in the order given; the string tables are shared."""
-        index = np.asarray(index, np.int64)
-        picked = {name: value[index] for name, value in self._named() if isinstance(value, np.ndarray)}
-        tables = {name: getattr(self, name) for name in set(_TABLE_OF.values())}
-        return VQASplit(questions=[self.questions[i] for i in index], **picked, **tables)
-
-    def _named(self) -> Iterator[tuple[str, Any]]:
-        return ((item.name, getattr(self, item.name)) for item in fields(self))
-
-
-def join(splits: Sequence[VQASplit]) -> VQASplit:
-    """Several splits as one, in the order given: train + val, or train + Visual Genome pairs.
-
-    Raises `UserError` when one has annotations and another none, or when a question id stands in two of them.
-    """
-    if len({split.annotated for split in splits}) != 1:
-        raise UserError(
-            "join: some splits have annotations and some have none; expected all or none (and at least one)"
-        )
-    ids = np.concatenate([split.question_id for split in splits])
-    _distinct(array("q", ids.tolist()), "the joined splits")
-    images = np.concatenate([split.image_id for split in splits])
-    texts = [text for split in splits for text in split.questions]
-    if not splits[0].annotated:
-        return VQASplit(ids, images, texts)
-    width = max(split.answers.shape[1] for split in splits if split.answers is not None)
-    tables: dict[str, dict[str, int]] = {name: {} for name in _TABLE_OF.values()}
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in _TABLE_OF}
-    for split in splits:
-        merged = {name: _merge(table, getattr(split, name)) for name, table in tables.items()}
-        for name, table_name in _TABLE_OF.items():
-            values = getattr(split, name)
-            if name == "answers":
-                values = np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=-1)
-            columns[name].append(merged[table_name][values].astype(values.dtype))
-    whole: dict[str, Any] = {name: np.concatenate(parts) for name, parts in columns.items()}
-    whole |= {name: list(table) for name, table in tables.items()}
-    return VQASplit(ids, images, texts, **whole)
-
-
-def _merge(table: dict[str, int], names: list[str]) -> np.ndarray:
-    """Add names to a table of ids; gives the id there of each of them, and -1 at the end for the place -1."""
-    return np.array([table.setdefault(name, len(table)) for name in names] + [-1], np.int64)
 
 
 def load_split(
@@ -132,7 +49,7 @@ def load_split(
         return _parse(questions, annotations)
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        named = dict(_parse(questions, annotations)._named())
+        named = dict(_parse(questions, annotations).named())
         arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
         return arrays, {name: value for name, value in named.items() if isinstance(value, list)}
 
@@ -164,40 +81,29 @@ def read_questions(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[str]]
     """A question file: question ids (Q,) int64, image ids (Q,) int64, texts. Raises as `load_split`."""
     ids, images, texts = array("q"), array("q"), []
     for index, record in enumerate(json_records(path, "questions", next_step=_NEXT_STEP)):
-        where = f"{path}: questions[{index}]"
-        _append_ids(record, ids, images, where)
+        _append_ids(record, ids, images, path, "questions", index)
         text = record.get("question")
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{where} (question_id {ids[-1]}): field 'question' is {text!r}, expected a text")
+            where = f"{path}: questions[{index}] (question_id {ids[-1]})"
+            raise UserError(f"{where}: field 'question' is {_short(text)}, expected a text")
         texts.append(text)
-    return _distinct(ids, path), np.array(images, np.int64), texts
+    return distinct_ids(ids, path), np.array(images, np.int64), texts
 
 
-def _append_ids(record: Any, ids: array, images: array, where: str) -> None:
+def _append_ids(record: Any, ids: array, images: array, path: str | Path, key: str, index: int) -> None:
     if not isinstance(record, dict):
-        raise UserError(f"{where}: found {_short(record)}, expected an object with the fields of VQA v2")
+        raise UserError(f"{path}: {key}[{index}]: found {_short(record)}, expected an object with the fields of VQA v2")
     for name, target in (("question_id", ids), ("image_id", images)):
         value = record.get(name)
         if type(value) is not int or abs(value) >= 1 << 63:
             found = f"is {_short(value)}" if name in record else "is missing"
-            raise UserError(f"{where}: field {name!r} {found}, expected a whole number")
+            raise UserError(f"{path}: {key}[{index}]: field {name!r} {found}, expected a whole number")
         target.append(value)
 
 
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _distinct(ids: array, path: str | Path) -> np.ndarray:
-    result = np.array(ids, np.int64)
-    if not len(result):
-        raise UserError(f"{path}: holds no records, expected at least one question")
-    values, counts = np.unique(result, return_counts=True)
-    if len(values) < len(result):
-        twice = values[counts > 1]
-        raise UserError(f"{path}: question_id stands twice: {listing(twice.tolist())}; each question needs its own id")
-    return result
 
 
 def _align(
@@ -227,39 +133,50 @@ def _align(
     return order
 
 
+def _numbering() -> defaultdict[str, int]:
+    """Gives each new text the next number."""
+    table: defaultdict[str, int] = defaultdict()
+    table.default_factory = table.__len__
+    return table
+
+
 class _Annotations:
     """Collects the annotation records as they stream by."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = path
-        self.strings: dict[str, int] = {}
-        self.names: dict[str, dict[str, int]] = {"answer_type": {}, "question_type": {}}
-        self._types = {"answer_type": array("h"), "question_type": array("h")}
+        self.strings = _numbering()
+        self.names = {"answer_type": _numbering(), "question_type": _numbering()}
+        self._types = {"answer_type": array("i"), "question_type": array("i")}
         self._flat, self._counts, self._best = array("i"), array("i"), array("i")
+        self._columns = [
+            ("multiple_choice_answer", self.strings, self._best),
+            *((name, self.names[name], self._types[name]) for name in self.names),
+        ]
         ids, images = array("q"), array("q")
         for index, record in enumerate(json_records(path, "annotations", next_step=_NEXT_STEP)):
-            _append_ids(record, ids, images, f"{path}: annotations[{index}]")
+            _append_ids(record, ids, images, path, "annotations", index)
             try:
                 self._add(record)
             except (KeyError, TypeError, AttributeError):
                 raise self._wrong(record, f"{path}: annotations[{index}] (question_id {ids[-1]})") from None
-        self.ids, self.images = _distinct(ids, path), np.array(images, np.int64)
+        self.ids, self.images = distinct_ids(ids, path), np.array(images, np.int64)
 
     def _add(self, record: dict[str, Any]) -> None:
-        strings = self.strings
         given = [item["answer"] for item in record["answers"]]
-        best = record.get("multiple_choice_answer", given[0] if given else None)
-        if not given or set(map(type, given)) != {str} or type(best) is not str:
+        if not given:
             raise TypeError
-        row = [strings.setdefault(text, len(strings)) for text in given]
+        "".join(given)  # the fastest way to see that all are texts
+        row = [self.strings[text] for text in given]
         self._flat.extend(row * ANSWERS if len(row) == 1 else row)
         self._counts.append(ANSWERS if len(row) == 1 else len(row))
-        self._best.append(strings.setdefault(best, len(strings)) if "multiple_choice_answer" in record else -1)
-        for name, known in self.names.items():
-            value = record.get(name)
-            if value is not None:
-                value.lower()  # a text: anything else is caught as a wrong record
-            self._types[name].append(-1 if value is None else known.setdefault(value, len(known)))
+        for name, numbering, column in self._columns:
+            if name in record:
+                value = record[name]
+                value.lower()  # a text: anything else is a wrong record
+                column.append(numbering[value])
+            else:
+                column.append(-1)
 
     def _wrong(self, record: dict[str, Any], where: str) -> UserError:
         answers = record.get("answers")
@@ -291,8 +208,8 @@ class _Annotations:
         return answers[np.arange(len(answers)), votes.argmax(1)]
 
     def types(self, name: str) -> np.ndarray:
-        """(Q,) int16 into `names[name]`."""
-        types = np.array(self._types[name], np.int16)
+        """(Q,) int32 into `names[name]`."""
+        types = np.array(self._types[name], np.int32)
         if self._all_or_none(types, name):
             return types
         self.names[name]["unspecified"] = 0

@@ -27,8 +27,8 @@ ENTRIES: tuple[str, ...] = (
     "saturation",  # 0 to 1
     "x", "y",  # centre of mass in the picture, -1 (left, top) to 1
     "left", "top", "right", "bottom",  # the box in the picture, -1 to 1
-    "width", "height",  # of the box, as parts of the picture, 0 to 1
-    "root area",  # square root of the part of the picture it covers, 0 to 1
+    "width", "height",  # of the box, as parts of the picture, on a log scale: 1 all, 0 a sixth, -1 a 32nd or less
+    "root area",  # square root of the part of the picture it covers, on the same scale
     "fill",  # part of its box it covers, -1 to 1
     "aspect",  # log2(width / height) / 2, cut at -1 and 1
     "roundness",  # 4 pi area / perimeter^2 with a pixel perimeter, square root, 0 to 1
@@ -143,7 +143,7 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
         np.zeros(k), *(2 * color.T - 1), *_near_corners(color).T, *_hue(color),
         2 * (cx + 0.5) / width - 1, 2 * (cy + 0.5) / height - 1,
         2 * x1 / width - 1, 2 * y1 / height - 1, 2 * x2 / width - 1, 2 * y2 / height - 1,
-        w / width, h / height, np.sqrt(area / (width * height)),
+        _log(w / width), _log(h / height), _log(np.sqrt(area / (width * height))),
         2 * area / (w * h) - 1, np.clip(np.log2(w / h) / 2, -1, 1), np.sqrt(np.minimum(4 * np.pi * area / perimeter**2, 1)),
         6 * eta["20"], 6 * eta["11"], 6 * eta["02"],
         *(30 * eta[name] for name in ("30", "21", "12", "03")),
@@ -175,6 +175,11 @@ def _near_corners(color: np.ndarray) -> np.ndarray:
     """Weights (k, 8) of the corners of the colour cube, as in trilinear interpolation of `color` (k, 3) in [0, 1]."""
     ends = np.stack([1 - color, color], -1)  # [k, 3, 2]
     return np.einsum("ka,kb,kc->kabc", ends[:, 0], ends[:, 1], ends[:, 2]).reshape(len(color), 8)
+
+
+def _log(part: np.ndarray) -> np.ndarray:
+    """Parts in (0, 1] on a log scale from -1 (a 32nd or less) to 1 (all): small things differ as clearly as large."""
+    return np.maximum(1 + np.log2(part) / 2.5, -1)
 
 
 def _hue(color: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

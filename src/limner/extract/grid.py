@@ -71,10 +71,10 @@ class GridExtractor:
 
 def _planes(image: np.ndarray) -> np.ndarray:
     """What is summed over a cell: colours, their squares, four brightness steps, busy pixels. (11, H, W) float32."""
-    color = np.moveaxis(image, -1, 0).astype(np.float32) / 255
     planes = np.zeros((11, *image.shape[:2]), np.float32)
-    planes[:3], planes[3:6] = color, color * color
-    light = color.mean(0)
+    np.divide(np.moveaxis(image, -1, 0), 255, out=planes[:3], dtype=np.float32)
+    np.multiply(planes[:3], planes[:3], out=planes[3:6])
+    light = (planes[0] + planes[1] + planes[2]) / 3
     planes[6, :, 1:] = np.abs(light[:, 1:] - light[:, :-1])
     planes[7, 1:] = np.abs(light[1:] - light[:-1])
     planes[8, 1:, 1:] = np.abs(light[1:, 1:] - light[:-1, :-1])

@@ -55,14 +55,16 @@ def _components(place: np.ndarray, stride: int, hue: np.ndarray, similarity: flo
     run = np.cumsum(starts) - 1  # a run: neighbours in one row
     where = np.full(int(place[-1]) + stride + 2, -1, np.int32)
     where[place] = np.arange(count, dtype=np.int32)
-    firsts, seconds = [], []
-    for step in (stride - 1, stride, stride + 1):  # the three neighbours in the next row
-        below = where[place + step]
-        here = np.flatnonzero(below >= 0)
-        below = below[here]
-        alike = np.einsum("cf,cf->f", hue[:, here], hue[:, below]) > similarity
-        firsts.append(run[here[alike]])
-        seconds.append(run[below[alike]])
+    firsts, seconds, here = [], [], np.arange(count)
+    for step in (stride, stride - 1, stride + 1):  # below; and slantwise, for pixels that do not go on straight below
+        below = where[place[here] + step]
+        there = np.flatnonzero(below >= 0)
+        top, low = here[there], below[there]
+        alike = np.einsum("cf,cf->f", hue[:, top], hue[:, low]) > similarity
+        firsts.append(run[top[alike]])
+        seconds.append(run[low[alike]])
+        if step == stride:
+            here = np.delete(here, there[alike])
     first, second = np.concatenate(firsts), np.concatenate(seconds)
     fresh = np.ones(len(first), bool)
     fresh[1:] = (np.diff(first) != 0) | (np.diff(second) != 0)  # runs meet along many pixels: once is enough

@@ -22,7 +22,7 @@ from limner.errors import UserError, listing
 from limner.metrics.normalize import clean_space, normalize_answer
 
 if TYPE_CHECKING:
-    from limner.data.vqa_files import VQASplit
+    from limner.data.vqa_split import VQASplit
 
 Rows = Iterable[Mapping[str, Any]]
 

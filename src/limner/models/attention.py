@@ -1,15 +1,11 @@
 """Top-down attention over image regions, computed image by image rather than question by question.
 
-Many questions share an image (5.4 on average in VQA v2), so the regions of an image are projected once for all of
-them, and neither the features nor their projection are ever copied to every question.
-
-Shapes: I images, R regions, D features, B questions, H hidden, G glimpses, Q the most questions of one image.
+Shapes: I images, R regions, D features, B questions, H hidden, G glimpses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,46 +13,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from limner.models.layers import Layer, activate, linear, width
+from limner.models.regions import RegionBatch
 
 # how many values of (questions, regions, hidden) are made at a time: on a CPU they stay in its cache
 CHUNK = {"cpu": 1 << 17, "cuda": 1 << 26}
-
-
-class Groups(NamedTuple):
-    """Where each question stands among the questions of its image.
-
-    `slot (B,)`: its row when the questions are laid out as (I * Q); `images` = I, `most` = Q.
-    """
-
-    slot: Tensor
-    images: int
-    most: int
-
-    def spread(self, x: Tensor) -> Tensor:
-        """Per question `(B, ...)` to per image `(I, Q, ...)`, zero where an image has fewer than Q questions."""
-        rows = x.new_zeros(self.images * self.most, *x.shape[1:]).index_copy(0, self.slot, x)
-        return rows.unflatten(0, (self.images, self.most))
-
-    def collect(self, x: Tensor) -> Tensor:
-        """Per image `(I, Q, ...)` to per question `(B, ...)`."""
-        return x.flatten(0, 1).index_select(0, self.slot)
-
-
-def group(image: Tensor, images: int) -> Groups:
-    """Group questions by `image (B,)`, the row of each question's image among `images` rows."""
-    counts = torch.bincount(image, minlength=images)
-    most = max(int(counts.max()), 1) if len(image) else 1
-    order = torch.argsort(image, stable=True)
-    rank = torch.empty_like(image)
-    rank[order] = torch.arange(len(image), device=image.device) - (counts.cumsum(0) - counts)[image[order]]
-    return Groups(image * most + rank, images, most)
-
-
-def pool(weights: Tensor, feats: Tensor, groups: Groups) -> Tensor:
-    """Weighted sums of regions: `weights (B, G, R)` over `feats (I, R, D)` to `(B, G, D)`."""
-    glimpses = weights.shape[1]
-    spread = groups.spread(weights).flatten(1, 2).to(feats.dtype)  # [i, q * g, r]
-    return groups.collect(torch.bmm(spread, feats).unflatten(1, (groups.most, glimpses)))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -64,19 +24,6 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     scores = scores.float() if scores.dtype != torch.float64 else scores
     scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, dim=-1) * mask
-
-
-def project(regions: Callable[[Tensor], Tensor], feats: Tensor, mask: Tensor) -> Tensor:
-    """`regions` of every region: `(I, R, D)` to `(I, R, H)`, zero for padding.
-
-    With a fixed number of regions this is one call. On a CPU, and when a tenth or more of the rows is padding, only
-    the real ones are computed (a CUDA device would have to wait for the count).
-    """
-    if feats.is_cuda or int(mask.sum()) > 0.9 * mask.numel():
-        return regions(feats)
-    real = mask.flatten().nonzero().squeeze(1)
-    rows = regions(feats.flatten(0, 1).index_select(0, real))
-    return rows.new_zeros(mask.numel(), rows.shape[-1]).index_copy(0, real, rows).unflatten(0, mask.shape)
 
 
 def keep_mask(shape: tuple[int, ...], drop: float, device: torch.device) -> tuple[Tensor, float]:
@@ -180,17 +127,20 @@ class ProductAttention(nn.Module):
         self.score = linear(hidden, glimpses, weight_norm=weight_norm)
         self.dropout = dropout
 
-    def forward(self, feats: Tensor, mask: Tensor, image: Tensor, question: Tensor, groups: Groups) -> Tensor:
-        """`feats (I, R, D)`, `mask (I, R)`, `image (B,)`, `question (B, *)` to weights `(B, G, R)`."""
-        regions, question = project(self.region, feats, mask), self.question(question)
+    def forward(self, regions: RegionBatch, question: Tensor) -> Tensor:
+        """`question (B, *)` to weights `(B, G, R)`."""
+        relu = self.region.activation == "relu"
+        keys = regions.layer(self.region.linear, relu=relu)  # [i, r, h]
+        keys = keys if relu else activate(self.region.activation, keys)
+        question = self.question(question)
         weight, bias = self.score.weight, self.score.bias
         if self.training and self.dropout:
-            scores = chunked_scores(regions, question, weight, image, torch.mul, self.dropout).mT
+            scores = chunked_scores(keys, question, weight, regions.image, torch.mul, self.dropout).mT
         else:  # W (p * s) = p (W * s): a matrix product for each image, and no joint at all
-            keys = groups.spread(question.unsqueeze(1) * weight)  # [i, q, g, h]
-            scores = torch.bmm(keys.flatten(1, 2).to(regions.dtype), regions.mT)  # [i, q * g, r]
-            scores = groups.collect(scores.unflatten(1, keys.shape[1:3]))
-        return masked_softmax(scores + bias[:, None], mask[image].unsqueeze(1))
+            spread = regions.groups.spread(question.unsqueeze(1) * weight)  # [i, q, g, h]
+            scores = torch.bmm(spread.flatten(1, 2).to(keys.dtype), keys.mT)  # [i, q * g, r]
+            scores = regions.groups.collect(scores.unflatten(1, spread.shape[1:3]))
+        return masked_softmax(scores + bias[:, None], regions.question_mask.unsqueeze(1))
 
 
 class ConcatAttention(nn.Module):
@@ -216,14 +166,14 @@ class ConcatAttention(nn.Module):
         self.score = linear(hidden, glimpses, weight_norm=weight_norm)
         self.activation, self.dropout, self.feature_dim = activation, dropout, feature_dim
 
-    def forward(self, feats: Tensor, mask: Tensor, image: Tensor, question: Tensor, groups: Groups) -> Tensor:
-        """`feats (I, R, D)`, `mask (I, R)`, `image (B,)`, `question (B, *)` to weights `(B, G, R)`."""
+    def forward(self, regions: RegionBatch, question: Tensor) -> Tensor:
+        """`question (B, *)` to weights `(B, G, R)`."""
         of_region, of_question = self.joint.weight.split((self.feature_dim, question.shape[1]), dim=1)
-        regions = project(lambda rows: F.linear(rows, of_region), feats, mask)
+        keys = regions.project(of_region, None)  # [i, r, h]
         question = F.linear(question, of_question, self.joint.bias)
         drop = self.dropout if self.training else 0.0
-        scores = chunked_scores(regions, question, self.score.weight, image, self._join, drop).mT
-        return masked_softmax(scores + self.score.bias[:, None], mask[image].unsqueeze(1))
+        scores = chunked_scores(keys, question, self.score.weight, regions.image, self._join, drop).mT
+        return masked_softmax(scores + self.score.bias[:, None], regions.question_mask.unsqueeze(1))
 
     def _join(self, regions: Tensor, question: Tensor) -> Tensor:
         return activate(self.activation, regions + question)

@@ -16,13 +16,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.errors import UserError
-from limner.models.attention import ConcatAttention, ProductAttention, group, pool
+from limner.models.attention import ConcatAttention, ProductAttention
 from limner.models.layers import MLP, Layer, set_weight, width
 from limner.models.question import QuestionEncoder
+from limner.models.regions import RegionBatch
 
 ATTENTION = ("product", "concat", "mean", "none")
 CLASSIFIERS = ("single", "two_stream")
@@ -136,16 +136,13 @@ class UpDownVQA(nn.Module):
         joint = self.question_net(question)
         if self.kind == "none":
             return VQAOutput(self.classifier(joint), question.new_zeros(len(question), mask.shape[1]))
-        feats = feats.to(self._dtype(feats))
-        if self.normalize_features:
-            feats = F.normalize(feats, dim=-1)
+        regions = RegionBatch(feats, mask, image, self._dtype(feats), self.normalize_features)
         if self.kind == "mean":  # one pooled vector an image, whatever is asked about it
             weights = mask / mask.sum(1, keepdim=True).clamp(min=1)  # [i, r]
-            pooled = torch.bmm(weights.to(feats.dtype).unsqueeze(1), feats).squeeze(1)
+            pooled = regions.pool_images(weights.to(regions.dtype).unsqueeze(1)).squeeze(1)
             return VQAOutput(self.classifier(joint * self.region_net(pooled)[image]), weights[image])
-        groups = group(image, len(feats))
-        weights = self.attention(feats, mask, image, question, groups)  # [b, g, r]
-        pooled = pool(weights, feats, groups).flatten(1)
+        weights = self.attention(regions, question)  # [b, g, r]
+        pooled = regions.pool(weights).flatten(1)
         return VQAOutput(self.classifier(joint * self.region_net(pooled)), weights.mean(1))
 
     def _dtype(self, feats: Tensor) -> torch.dtype:
@@ -198,7 +195,8 @@ def _check(options: dict) -> None:
     for key, choices in (("attention", ATTENTION), ("classifier", CLASSIFIERS)):
         if options[key] not in choices:
             wrong.append(f"{key}={options[key]!r} (choose one of {', '.join(choices)})")
-    sizes = "words answers embed_dim hidden layers question_length glimpses classifier_hidden image_answer_dim".split()
+    sizes = ["words", "answers", "embed_dim", "hidden", "layers", "question_length", "glimpses"]
+    sizes += ["classifier_hidden"] if options["classifier"] == "single" else ["image_answer_dim"]
     sizes += ["feature_dim"] if options["attention"] != "none" else []
     wrong += [f"{key}={options[key]!r} (must be 1 or more)" for key in sizes if not options[key] >= 1]
     for key in ("dropout_embedding", "dropout_attention", "dropout_classifier"):

@@ -62,6 +62,14 @@ class Task(pl.LightningModule):
     def score(self, rows: list[Row]) -> dict[str, float]:
         """Metrics of rows that are unique by id; `score` is the one that matters most."""
 
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What a model package must say about the task: its name, how outputs become predictions."""
+
+    def details(self) -> dict[str, Any]:
+        """Everything the metric says about the last evaluation, for metrics.json."""
+        return {"metrics": self.scores}
+
     # --- Lightning's hooks ---
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

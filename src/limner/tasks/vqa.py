@@ -42,6 +42,7 @@ class VQATask(Task):
         self.softmax = loss in ("softmax", "kl")
         self.references: VQASplit | None = None
         """what people answered on the split that is evaluated; None: rows are made but not scored"""
+        self._result: dict[str, Any] = {}
         self.questions: Mapping[int, tuple[int, str]] = {}
         """question id -> (image id, question); fills the rows of a detailed evaluation."""
 
@@ -78,8 +79,14 @@ class VQATask(Task):
         """The official VQA accuracy in percent: overall (`score`) and by answer type; by question type in reports."""
         if self.references is None or not self.references.annotated:
             return {}
-        result = metric.accuracy(rows, self.references, subset=[row["id"] for row in rows])
-        return flat(result)
+        self._result = metric.accuracy(rows, self.references, subset=[row["id"] for row in rows])
+        return flat(self._result)
+
+    def details(self) -> dict[str, Any]:
+        return {"metrics": self.scores, "official": self._result}
+
+    def describe(self) -> dict[str, Any]:
+        return {"task": "vqa", "softmax": self.softmax}
 
 
 def flat(result: Mapping[str, Any]) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """A model package: a trained model as a folder that loads anywhere, without Hydra, Lightning or pickle.
 
-    model.safetensors   the weights
-    model.json          sizes, text and feature rules, training config, metrics; `format` counts its versions
-    vocab.json          words and answers
-    README.md           the model card
+model.safetensors   the weights
+model.json          sizes, text and feature rules, training config, metrics; `format` counts its versions
+vocab.json          words and answers
+README.md           the model card
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def save(folder: Path, package: Package) -> Path:
         part.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise UserError(f"{folder}: the model package could not be written ({error}); free space and try again") from None
+        raise UserError(
+            f"{folder}: the model package could not be written ({error}); free space and try again"
+        ) from None
     return folder
 
 
@@ -71,10 +73,12 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
         UserError: a file is missing or damaged, the format is newer, or weights and sizes do not fit together.
     """
     folder = Path(folder)
-    described = read_json(folder / "model.json", folder)
+    if not (folder / "model.json").is_file():
+        raise UserError(f"{folder} is not a model package: there is no model.json; a finished run has one in RUN/package")
+    described = read_json(folder / "model.json")
     if described.get("format", 0) > FORMAT:
         raise UserError(f"{folder}/model.json: format {described['format']} is newer than this limner reads ({FORMAT})")
-    sizes, vocab = dict(described.pop("model")), read_json(folder / "vocab.json", folder)
+    sizes, vocab = dict(described.pop("model")), read_json(folder / "vocab.json")
     model = build_model(sizes, allow, folder)
     try:
         weights = load_file(folder / "model.safetensors")
@@ -88,7 +92,9 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
         raise UserError(f"{folder}: the weights do not fit the sizes in model.json: {listing(shown)}")
     if len(vocab.get("answers", [])) not in (0, sizes.get("answers", 0)):
         found, expected = len(vocab["answers"]), sizes["answers"]
-        raise UserError(f"{folder}/vocab.json: {found} answers, but the model has {expected}: they belong to two models")
+        raise UserError(
+            f"{folder}/vocab.json: {found} answers, but the model has {expected}: they belong to two models"
+        )
     if len(vocab.get("words", [])) not in (0, sizes.get("words", 0)):
         found, expected = len(vocab["words"]), sizes["words"]
         raise UserError(f"{folder}/vocab.json: {found} words, but the model has {expected}: they belong to two models")
@@ -100,18 +106,21 @@ def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> 
     """The network that `sizes` describes, with fresh weights."""
     target = str(sizes.get("_target_", ""))
     if not target.startswith(allow):
-        raise UserError(f"{folder}/model.json: _target_ '{target}' is not one of {allow}; pass allow=('your.package.',)")
+        raise UserError(
+            f"{folder}/model.json: _target_ '{target}' is not one of {allow}; pass allow=('your.package.',)"
+        )
     module, _, name = target.rpartition(".")
     return getattr(importlib.import_module(module), name)(**{k: v for k, v in sizes.items() if k != "_target_"})
 
 
-def read_json(path: Path, folder: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Any:
+    """The content of a small JSON file; a missing or damaged one is a `UserError`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder} is not a model package: there is no {path.name}; a run's is RUN/package") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); copy the package again") from None
+        raise UserError(f"{path}: is not JSON ({error}); copy it again") from None
 
 
 def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("limner.models.",)):
@@ -135,7 +144,10 @@ def model_card(package: Package) -> str:
     meta = package.meta
     config = meta.get("config") or {}
     lines = [f"# {config.get('name', meta.get('task', 'model'))}", ""]
-    lines += [f"A {package.sizes['_target_'].rpartition('.')[2]} for the task `{meta.get('task')}`, made by limner.", ""]
+    lines += [
+        f"A {package.sizes['_target_'].rpartition('.')[2]} for the task `{meta.get('task')}`, made by limner.",
+        "",
+    ]
     parameters = sum(p.numel() for p in package.model.parameters())
     lines += [f"- parameters: {parameters:,}"]
     lines += [f"- {name}: {len(words):,}" for name, words in package.vocab.items()]

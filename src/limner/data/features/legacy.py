@@ -36,18 +36,22 @@ _PLAIN |= {("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtyp
 _PLAIN |= {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
 
 
+class _Refused(Exception):
+    """A pickle asks for something that is not plain data."""
+
+
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how protocol 2 of Python 3 writes the bytes of an array
             return _encode_latin1
         if (module, name) not in _PLAIN:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise _Refused(f"it asks for {module}.{name}")
         return super().find_class(module, name)
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
+        raise _Refused(f"it asks for the codec {encoding}")
     return text.encode("latin1")
 
 
@@ -63,7 +67,7 @@ def load_table(path: Path) -> Any:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
         return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise UserError(
             f"{path}: is refused, a pickle may hold only plain containers, strings, numbers and arrays, but {error}: "
             "write the table as JSON {image id: row}"

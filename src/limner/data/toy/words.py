@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 
 from limner.data.toy.world import HEIGHT, WIDTH, Scene, Thing
 
@@ -76,11 +77,12 @@ def sides(thing: Thing) -> tuple[str | None, str | None]:
     return vertical, horizontal
 
 
-def references(scene: Scene, thing: Thing) -> list[tuple[str | None, str | None, str | None]]:
+@lru_cache(maxsize=64)  # asked for again and again while one scene is talked about
+def references(scene: Scene, thing: Thing) -> tuple[tuple[str | None, str | None, str | None], ...]:
     """Every (size, color, shape) that points at this thing alone, shortest first; None stands for "not said"."""
     size, color, shape = thing.size, thing.color, thing.shape
-    ways = [(None, None, shape), (None, color, None), (None, color, shape), (size, None, shape), (size, color, shape)]
-    return [way for way in ways if len(scene.named(size=way[0], color=way[1], shape=way[2])) == 1]
+    ways = ((None, None, shape), (None, color, None), (None, color, shape), (size, None, shape), (size, color, shape))
+    return tuple(way for way in ways if len(scene.named(size=way[0], color=way[1], shape=way[2])) == 1)
 
 
 def phrase(way: tuple[str | None, str | None, str | None], rng: random.Random, *, one: bool = False) -> str:

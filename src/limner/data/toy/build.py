@@ -1,0 +1,193 @@
+"""Writes a toy world as a folder: pictures, questions, captions, dialogs and region features, in the real formats.
+
+    DIR/manifest.json                                       what it was made with, and what it holds
+        images/{train,val,test}/toy_SPLIT_000000000042.png
+        scenes_{split}.json                                 what is in each picture; no model reads it
+        v2_OpenEnded_toy_{split}_questions.json, v2_toy_{split}_annotations.json
+        dataset_toy.json                                    captions of all splits
+        visdial_1.0_{split}.json, visdial_1.0_{train,val}_dense_annotations.json
+        regions.h5, grid.h5                                 features of all splits
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from limner.data.toy import captions, render, visdial, vqa
+from limner.data.toy.world import HEIGHT, SPLITS, WIDTH, Scene, file_name, scenes
+from limner.data.vqa_files import write_annotations, write_questions
+from limner.errors import UserError, listing
+from limner.extract.components import ComponentsExtractor
+from limner.extract.grid import GridExtractor
+from limner.extract.run import add, writer_for
+
+KIND, VERSION = "limner toy world", 1  # a new version whenever the same arguments give other files
+MANIFEST = "manifest.json"
+FEATURES = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
+_ABOUT = "Questions about the toy world of limner"
+
+
+def build(
+    folder: str | os.PathLike[str],
+    *,
+    train: int = 3000,
+    val: int = 500,
+    test: int = 500,
+    seed: int = 1,
+    replace: bool = False,
+) -> Path:
+    """Makes a toy world in `folder` and returns the folder.
+
+    The same arguments give the same bytes. A folder that already holds this world is left alone. The world appears
+    at its place only when it is whole: a build that was stopped leaves nothing there.
+
+    Args:
+        folder: need not exist; its parents are made.
+        train, val, test: scenes in each split, 1 or more. More scenes continue the list, the first ones stay the same.
+        seed: decides everything.
+        replace: make it anew in the place of a world made with other arguments.
+
+    Raises:
+        UserError: a count below 1, another world in the folder (unless `replace`), or a folder with other things in it.
+    """
+    folder = Path(folder)
+    counts = {"train": train, "val": val, "test": test}
+    for split, count in counts.items():
+        if not 1 <= count < 1_000_000:
+            raise UserError(f"toy world: {split} is {count} scenes, expected 1 to 999,999")
+    made_with = {"kind": KIND, "version": VERSION, **counts, "seed": seed}
+    if _is_there(folder, made_with, replace=replace):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    _clear(folder)
+    part.mkdir()
+    try:
+        _fill(part, made_with, counts, seed)
+        _put(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def _is_there(folder: Path, made_with: dict, *, replace: bool) -> bool:
+    """True when this very world is there and whole; raises when something else is in the way."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, expected a folder; choose another name")
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    try:
+        found = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        found = {}
+    if found.get("kind") != KIND:
+        raise UserError(f"{folder}: holds files that are not a toy world; choose another or an empty folder")
+    missing = [name for name in found.get("files", ()) if not (folder / name).is_file()]
+    differs = [f"{key} {found.get(key)} instead of {value}" for key, value in made_with.items() if found.get(key) != value]
+    if replace and (missing or differs):
+        return False
+    if differs:
+        raise UserError(
+            f"{folder}: holds a toy world made otherwise ({', '.join(differs)}); choose another folder, or replace it "
+            "with --replace"
+        )
+    if missing:
+        raise UserError(f"{folder}: files of the toy world are gone: {listing(missing)}; make them anew with --replace")
+    return True
+
+
+def _clear(folder: Path) -> None:
+    """Removes what stopped builds of this folder left behind; one that is still running is left alone."""
+    for part in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial*"):
+        number = part.name[len(folder.name) + 2 :].split(".")[0]
+        if number.isdigit():
+            try:
+                os.kill(int(number), 0)  # signal 0 asks whether the process lives
+            except ProcessLookupError:
+                shutil.rmtree(part, ignore_errors=True)
+            except OSError:  # it lives, and is another user's
+                continue
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Moves the finished world to its place; an older world there goes only after the new one has its name."""
+    old = part.with_name(part.name + ".old")
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(part: Path, made_with: dict, counts: dict[str, int], seed: int) -> None:
+    world = {split: list(scenes(split, count, seed=seed)) for split, count in counts.items()}
+    _write_pictures(part, world)
+    holds = {split: _write_split(part, split, shown, seed) for split, shown in world.items()}
+    _write(part / "dataset_toy.json", captions.caption_file((s for split in SPLITS for s in world[split]), seed=seed))
+    files = sorted(path.name for path in part.iterdir() if path.is_file())
+    _write(part / MANIFEST, {**made_with, "image_size": [WIDTH, HEIGHT], "holds": holds, "files": files}, indent=2)
+
+
+def _write_pictures(part: Path, world: dict[str, list[Scene]]) -> None:
+    """PNGs and both feature files in one pass: PNG keeps every bit, so `extract` on the files gives the same."""
+    with ExitStack() as stack:
+        writers = [
+            (stack.enter_context(writer_for(part / name, extractor)), extractor) for name, extractor in FEATURES.items()
+        ]
+        for split, shown in world.items():
+            folder = part / "images" / split
+            folder.mkdir(parents=True)
+            for scene in shown:
+                image = render.render(scene)
+                render.save(image, folder / file_name(scene))
+                for writer, extractor in writers:
+                    add(writer, extractor, scene.image_id, image)
+
+
+def _write_split(part: Path, split: str, shown: list[Scene], seed: int) -> dict[str, int]:
+    """Questions, answers, dialogs and scenes of one split; returns how many there are of each."""
+    questions, annotations = vqa.records(shown, seed=seed)
+    top = vqa.header(split, _ABOUT)
+    write_questions(part / f"v2_OpenEnded_toy_{split}_questions.json", questions, **top)
+    write_annotations(part / f"v2_toy_{split}_annotations.json", annotations, **top)
+    dialogs, dense = visdial.visdial_files(shown, split, seed=seed)
+    _write(part / f"visdial_1.0_{split}.json", dialogs)
+    if dense is not None:
+        _write(part / f"visdial_1.0_{split}_dense_annotations.json", dense)
+    things = [{"image_id": scene.image_id, "things": [thing._asdict() for thing in scene.things]} for scene in shown]
+    _write(part / f"scenes_{split}.json", things)
+    return {"images": len(shown), "questions": len(questions), "dense dialogs": len(dense or ())}
+
+
+def _write(path: Path, contents: object, indent: int | None = None) -> None:
+    path.write_text(json.dumps(contents, indent=indent) + "\n")  # dumps is several times faster than dump
+
+
+def main(argv: list[str] | None = None) -> int:
+    """`limner data toy DIR [--scenes N --val N --test N --seed S --replace]`. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="limner data toy", description="Makes a toy world in the real formats.")
+    parser.add_argument("folder", metavar="DIR", help="where to; need not exist")
+    parser.add_argument("--scenes", type=int, default=3000, metavar="N", help="training scenes (default 3000)")
+    parser.add_argument("--val", type=int, default=500, metavar="N", help="validation scenes (default 500)")
+    parser.add_argument("--test", type=int, default=500, metavar="N", help="test scenes (default 500)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="decides everything (default 1)")
+    parser.add_argument("--replace", action="store_true", help="replace a world made with other arguments")
+    given = parser.parse_args(argv)
+    folder = build(given.folder, train=given.scenes, val=given.val, test=given.test, seed=given.seed, replace=given.replace)
+    holds = json.loads((folder / MANIFEST).read_text())["holds"]
+    parts = ", ".join(f"{split} {held['images']:,} images, {held['questions']:,} questions" for split, held in holds.items())
+    print(f"{folder}: {parts}; captions, dialogs, regions.h5 and grid.h5 too")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except UserError as error:
+        sys.exit(f"error: {error}")

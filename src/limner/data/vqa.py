@@ -1,0 +1,316 @@
+"""VQA as a LightningDataModule: official files and a feature store in, batches, references and packages out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from limner import submit
+from limner.data import vqa_files
+from limner.data.answers import AnswerVocabulary
+from limner.data.collate import RegionBuffers, gather_regions
+from limner.data.features.together import open_stores
+from limner.data.glove import read_glove
+from limner.data.loader import BatchLoader
+from limner.data.order import BatchOrder
+from limner.data.resident import ResidentRegions
+from limner.data.text import Vocabulary
+from limner.data.visual_genome import load_visual_genome
+from limner.data.vqa_items import VQAItems
+from limner.errors import UserError
+from limner.metrics import vqa as metric
+from limner.metrics.rows import Row
+from limner.models.updown_vqa import TwoStream
+from limner.weights import package
+
+
+class VQAData(pl.LightningDataModule):
+    """Questions, answers and regions of a VQA data set. `limner.schema.vqa.VQAData` explains each argument.
+
+    Args:
+        vocabulary: `words` and `answers` of a trained model; None builds them from the data.
+        settings: the keys of the config group `data`.
+    """
+
+    def __init__(self, *, vocabulary: Mapping[str, Sequence[str]] | None = None, **settings: Any):
+        super().__init__()
+        self.settings = settings
+        self.given = vocabulary
+        self.splits: dict[str, vqa_files.VQASplit] = {}
+        self.items: dict[str, VQAItems] = {}
+        self.store = None
+        if settings["features"]:
+            self.store = open_stores(settings["features"], max_regions=settings["max_regions"])
+        self.resident: ResidentRegions | None = None
+
+    # --- reading ---
+
+    def prepare(self) -> None:
+        """Reads the splits in use, builds or takes the vocabularies, checks that every image has features."""
+        chosen = self.settings
+        used = [*chosen["fit"], chosen["select"], *([chosen["test"]] if chosen["test"] else [])]
+        named = dict.fromkeys([*chosen["words_from"], *chosen["answers_from"], *used])
+        self.splits = {name: self.read_split(name) for name in named}
+        if self.given is not None:
+            self.words = Vocabulary(self.given["words"])
+            self.answers = AnswerVocabulary(self.given["answers"])
+        else:
+            self.words = Vocabulary.build(q for name in chosen["words_from"] for q in self.splits[name].questions)
+            self.answers = self.read_answers()
+        training = self.training_split()
+        if training is not None:
+            self.items["fit"] = self.encode(training)
+        for name in dict.fromkeys(used[len(chosen["fit"]) :]):
+            self.items[name] = self.encode(self.splits[name])
+
+    def read_split(self, name: str) -> vqa_files.VQASplit:
+        """One split of the data set, several files as one, cut to `limit` questions."""
+        questions, annotations = files(self.settings["questions"], name), files(self.settings["annotations"], name)
+        if not annotations:
+            annotations = [None] * len(questions)
+        if len(annotations) != len(questions):
+            raise UserError(
+                f"data.annotations.{name}: {len(annotations)} files for {len(questions)} question files: "
+                "expected one for each, in the same order"
+            )
+        cache = self.settings["cache"]
+        parts = [vqa_files.load_split(q, a, cache=cache) for q, a in zip(questions, annotations)]
+        split = parts[0] if len(parts) == 1 else vqa_files.join(parts)
+        limit = self.settings["limit"]
+        return split if limit is None else split.take(np.arange(min(limit, len(split))))
+
+    def read_answers(self) -> AnswerVocabulary:
+        """The answer vocabulary: the given list, or the counted one."""
+        path = self.settings["answers_file"]
+        if path is not None:
+            return AnswerVocabulary.from_json(package.read_json(Path(path)), source=path)
+        counted = [self.splits[name] for name in self.settings["answers_from"]]
+        return AnswerVocabulary.build(counted, min_count=1 if self.settings["limit"] else self.settings["min_answer_count"])
+
+    def training_split(self) -> vqa_files.VQASplit | None:
+        """All questions to train on: the `fit` splits, then Visual Genome's."""
+        parts = [self.splits[name] for name in self.settings["fit"]]
+        if not parts:
+            return None
+        if self.settings["visual_genome"]:
+            coco = self.settings["visual_genome_images"]  # without it, ids stay Visual Genome's: they compare to nothing
+            images = np.unique(np.concatenate([part.image_id for part in parts])) if coco else None
+            pairs = self.settings["visual_genome"]
+            parts.append(load_visual_genome(pairs, self.answers, image_data=coco, images=images))
+        return parts[0] if len(parts) == 1 else vqa_files.join(parts)
+
+    def encode(self, split: vqa_files.VQASplit) -> VQAItems:
+        """A split as numbers; an image without features is an error that lists the first few."""
+        if self.store is not None:
+            self.store.positions(split.image_id)
+        chosen = self.settings
+        return VQAItems(
+            split,
+            self.words,
+            self.answers,
+            question_length=chosen["question_length"],
+            unknown=chosen["unknown_words"],
+            normalize=chosen["normalize_answers"],
+        )
+
+    # --- what the model and the task need ---
+
+    def sizes(self) -> dict[str, int]:
+        """Constructor arguments of the model that the data decide."""
+        return {
+            "words": len(self.words),
+            "answers": len(self.answers),
+            "feature_dim": self.store.dim if self.store is not None else 0,
+            "question_length": self.settings["question_length"],
+        }
+
+    def task_arguments(self) -> dict[str, Any]:
+        return {"answers": self.answers.texts}
+
+    def initialise(self, model: Any) -> None:
+        """Puts GloVe vectors into word and answer rows, and image vectors into answer rows, where they are given."""
+        path = self.settings["glove"]
+        streams: dict[str, Any] = {}
+        if path is not None:
+            dim = model.question.words.embedding_dim
+            spoken = sorted({word for answer in self.answers.answers for word in answer.split()})
+            found = read_glove(path, [*self.words.words, *spoken], dim=dim)
+            model.init_words(torch.from_numpy(found.vectors[: len(self.words)]))
+            print(f"GloVe: {found.summary()}")
+            place = {word: found.vectors[len(self.words) + k] for k, word in enumerate(spoken)}
+            streams["text"] = torch.from_numpy(mean_vectors(self.answers.answers, place, dim))
+        if self.settings["answer_images"] is not None:
+            streams["image"] = torch.from_numpy(np.load(self.settings["answer_images"], allow_pickle=False))
+        if streams and isinstance(model.classifier, TwoStream):
+            model.init_answers(**streams)
+
+    def summary(self) -> str:
+        """One line: questions, images, words, answers, and the score a perfect model of these answers reaches."""
+        fit = self.items["fit"]
+        reachable = 100 * fit.targets.reachable() if fit.targets is not None else 0.0
+        regions = f"{len(self.store):,} images x {self.store.dim} features" if self.store is not None else "no images"
+        return (
+            f"data: {len(fit):,} questions to train on, {len(self.words):,} words, {len(self.answers):,} answers "
+            f"(reachable {reachable:.2f} %), {regions}"
+        )
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must not change under a resumed run."""
+        import xxhash
+
+        questions = xxhash.xxh3_64()
+        for items in self.items.values():
+            questions.update(items.split.question_id)
+            questions.update(items.tokens)
+        return {
+            "questions": questions.hexdigest(),
+            "answers": xxhash.xxh3_64_hexdigest("\n".join(self.answers.answers).encode()),
+            "features": self.store.fingerprint if self.store is not None else "none",
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"data_fingerprint": self.fingerprint()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to restore: `limner.train` compares the fingerprint before anything is trained."""
+
+    # --- batches ---
+
+    def train_dataloader(self) -> BatchLoader:
+        return self.make_loader(self.items["fit"], self.settings["batch_size"], training=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        return self.loader(self.settings["select"])
+
+    def loader(self, split: str) -> BatchLoader:
+        """Batches of a split in a fixed order, the questions of an image together."""
+        return self.make_loader(self.items[split], self.settings["eval_batch_size"], training=False)
+
+    def make_loader(self, items: VQAItems, batch_size: int, *, training: bool) -> BatchLoader:
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        order = BatchOrder(
+            len(items),
+            batch_size,
+            seed=self.settings["seed"],
+            shuffle=training,
+            groups=items.split.image_id,
+            by_group=self.settings["group_by_image"] or not training,
+            rank=rank,
+            world=world,
+        )
+        buffers = RegionBuffers()
+
+        def make(indices: np.ndarray, slot: int) -> dict[str, Any]:
+            batch: dict[str, Any] = items.batch(indices)
+            images = items.split.image_id[indices]
+            if self.store is None:
+                empty = {"feats": torch.zeros(1, 1, 0), "boxes": torch.zeros(1, 1, 4)}
+                empty |= {"mask": torch.zeros(1, 1, dtype=torch.bool)}
+                return batch | empty | {"image": torch.zeros(len(indices), dtype=torch.long)}
+            if self.settings["resident"]:
+                distinct, image = np.unique(self.store.positions(images), return_inverse=True)
+                return batch | {"positions": torch.from_numpy(distinct), "image": torch.from_numpy(image)}
+            regions = gather_regions(self.store, images, buffers[slot])
+            return batch | regions._asdict()
+
+        def ahead(indices: np.ndarray) -> None:
+            assert self.store is not None
+            self.store.will_need(self.store.positions(np.unique(items.split.image_id[indices])))
+
+        reads = self.store is not None and not self.settings["resident"]
+        return BatchLoader(order, make, ahead=ahead if reads else None)
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """With `resident`, the regions of the batch are taken from the store's copy on the device."""
+        if "positions" not in batch:
+            return batch
+        if self.resident is None:
+            assert self.store is not None
+            self.resident = ResidentRegions(self.store, batch["positions"].device)
+        return self.resident.fill(batch)
+
+    # --- evaluation ---
+
+    def use(self, task: Any, split: str) -> None:
+        """Tells the task what people answered on a split."""
+        chosen = self.items[split].split
+        task.references = chosen
+        ids, images = chosen.question_id.tolist(), chosen.image_id.tolist()
+        task.questions = dict(zip(ids, zip(images, chosen.questions))) if task.detailed else {}
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and self.trainer is not None:
+            self.use(self.trainer.lightning_module, self.settings["select"])
+
+    def with_truth(self, rows: Sequence[Row], split: str) -> list[Row]:
+        """Rows with the people's answers and the official accuracy of each, for reports."""
+        chosen = self.items[split].split
+        if chosen.answers is None:
+            return list(rows)
+        scores = metric.per_question(rows, chosen, subset=[row["id"] for row in rows])
+        place = {item: k for k, item in enumerate(chosen.question_id.tolist())}
+        out = []
+        for row in rows:
+            k = place[row["id"]]
+            people = [chosen.strings[a] for a in chosen.answers[k].tolist() if a >= 0]
+            kinds = {
+                "answer_type": chosen.answer_types[chosen.answer_type[k]],
+                "question_type": chosen.question_types[chosen.question_type[k]],
+            }
+            out.append({**row, "answers": people, "accuracy": round(scores[row["id"]], 2), **kinds})
+        return out
+
+    def write_submission(self, path: Path, split: str, rows: Sequence[Row]) -> Path:
+        """The evaluation server's file, checked against the questions of the split."""
+        submit.write_vqa_submission(path, rows)
+        for questions in files(self.settings["questions"], split):
+            submit.check_vqa_submission(path, questions)
+        return path
+
+    # --- packages ---
+
+    def vocab(self) -> dict[str, list[str]]:
+        """What a model package keeps as vocab.json."""
+        return {"words": list(self.words.words), "answers": list(self.answers.answers)}
+
+    def features_rule(self) -> dict[str, Any] | None:
+        """What a model package says about the features its model was trained on."""
+        if self.store is None:
+            return None
+        return {
+            "dim": self.store.dim,
+            "max_regions": self.settings["max_regions"],
+            "extractor": self.store.extractor,
+            "provenance": self.store.provenance,
+        }
+
+    def expect(self, trained: package.Package) -> None:
+        """Refuses to evaluate a model on other features than it was trained on."""
+        rule, mine = trained.meta.get("features"), self.features_rule()
+        if rule is None or mine is None:
+            if rule is not None:
+                raise UserError("data.features is empty, but the model was trained on image features")
+            return
+        for name in ("dim", "extractor"):
+            if rule[name] != mine[name]:
+                raise UserError(f"data.features: {name} is {mine[name]}, but the model was trained on {rule[name]}")
+
+
+def files(table: Mapping[str, Any], split: str) -> list[Any]:
+    """The files of a split: none, one, or a list of them."""
+    value = table.get(split)
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+def mean_vectors(answers: Sequence[str], vectors: Mapping[str, np.ndarray], dim: int) -> np.ndarray:
+    """(A, dim) mean vector of each answer's words (Teney et al. 2018: initialises the text stream)."""
+    out = np.zeros((len(answers), dim), np.float32)
+    for k, answer in enumerate(answers):
+        if answer.split():
+            out[k] = np.mean([vectors[word] for word in answer.split()], axis=0)
+    return out
