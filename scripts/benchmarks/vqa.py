@@ -22,13 +22,13 @@ import argparse
 import gzip
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -195,7 +195,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def peak_memory(way: str, images: int, options: argparse.Namespace) -> float:
-    """MB that one training step needs at its peak: in a process of its own, or as the CUDA allocator counts."""
+    """MB at the peak of one training step: of a process of its own (Linux), or as the CUDA allocator counts."""
     command = [sys.executable, __file__, "--memory-of", way, "--images", str(images), "--batch", str(options.batch)]
     command += ["--device", options.device, "--threads", str(options.threads)]
     command += ["--questions", str(options.questions)] if options.questions else []
@@ -210,10 +210,16 @@ def one_step(way: str, images: int, options: argparse.Namespace) -> float:
         del work.copied
     else:
         del work.feats
-    work.train(way, torch.optim.Adamax(work.models[way].parameters()))
+    optimiser = torch.optim.Adamax(work.models[way].parameters())
+    if options.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    work.train(way, optimiser)
     if options.device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1e3
 
 
 def matmul_peak(device: str, seconds: Callable) -> float:
@@ -239,9 +245,7 @@ def run(
     tokens = read_questions(questions, 8 * batch)
     ours, plain = models(device)
     small = Work(ours, plain, tokens[:64], 12, device)
-    print(
-        f"{device}, {threads} thread(s), batch {batch}, torch {torch.__version__}, {torch.get_float32_matmul_precision()}"
-    )
+    print(f"{device}, {threads} thread(s), batch {batch}, torch {torch.__version__}")
     print(f"questions: {'real' if questions and questions.is_file() else 'drawn from a histogram'}")
     print(f"largest difference of outputs: {check_equal(small):.1e}; gradients agree")
     peak = matmul_peak(device, seconds)
@@ -258,8 +262,8 @@ def run(
         for part, values in [*parts.items(), ("all", total)]:
             print(f"  {part:<36}" + "".join(f"{value:12.1f}" for value in values))
         for precision, context in contexts.items():
-            steps = {way: lambda way=way: work.train(way, optimisers[way], context) for way in optimisers}
-            answers = {way: lambda way=way: work.evaluate(way, context) for way in optimisers}
+            steps = {way: partial(work.train, way, optimiser, context) for way, optimiser in optimisers.items()}
+            answers = {way: partial(work.evaluate, way, context) for way in optimisers}
             for kind, calls, (of_plain, of_ours) in (
                 ("train", steps, (total[1], total[3])),
                 ("evaluate", answers, (total[0], total[2])),
@@ -276,10 +280,9 @@ def run(
     for name, slow, fast, of_plain, of_ours in lines:
         ratios[name] = slow / fast
         share = f"{of_ours / fast / peak:7.0%}" if of_ours else f"{'':7}"
-        print(
-            f"{name:<42}{slow:9.3f}{fast:9.3f}{slow / fast:7.2f}x{batch / fast:13.0f}{of_plain / slow / peak:16.0%}{share}"
-        )
-    if memory:
+        print(f"{name:<42}{slow:9.3f}{fast:9.3f}{slow / fast:7.2f}x{batch / fast:13.0f}", end="")
+        print(f"{of_plain / slow / peak:16.0%}{share}")
+    if memory and (device == "cuda" or Path("/proc/self/clear_refs").exists()):
         print("\npeak memory of a process that makes one training step (MB)")
         for name, images in (("same batches", batch), ("grouped", round(batch / PER_IMAGE))):
             used = {way: peak_memory(way, images, options) for way in ("plain", "ours")}

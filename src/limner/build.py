@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from limner import __version__
-from limner.callbacks import EpochLines, StepSeed
+from limner.callbacks import EpochLines, MetricLines, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
+from limner.errors import UserError
 from limner.loggers import JsonLines, wandb_logger
 from limner.run import RunFolder
 from limner.signals import StopOnSignal
@@ -75,36 +78,35 @@ def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any)
     for name in ("limit_train_batches", "limit_val_batches"):  # 1.0 is a share, 2 is a count
         value = settings[name]
         settings[name] = float(value) if value <= 1 else int(value)
-    settings["enable_progress_bar"] = bar and torch.distributed.is_available() and _terminal()
+    settings["enable_progress_bar"] = bar and sys.stderr.isatty()
     callbacks: list[pl.Callback] = list(more.pop("callbacks", []))
     loggers: Any = False
     if run is not None:
         callbacks += build_callbacks(config, run)
         loggers = build_loggers(config, run)
-    return pl.Trainer(
-        **settings,
-        **more,
-        logger=loggers,
-        callbacks=callbacks,
-        plugins=[WholeFiles()],
-        enable_checkpointing=False,  # limner.checkpoints does it
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our order already knows its rank: wrapped again it would be sharded twice
-    )
-
-
-def _terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()
+    try:
+        return pl.Trainer(
+            **settings,
+            **more,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[WholeFiles()],
+            enable_checkpointing=False,  # limner.checkpoints does it
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # our order already knows its rank: wrapped again it would be sharded twice
+        )
+    except (MisconfigurationException, ValueError) as error:
+        first = " ".join(str(error).split())
+        raise UserError(f"trainer: {first}; on a machine without a GPU: trainer=cpu or trainer=ddp_cpu") from None
 
 
 def build_callbacks(config: DictConfig, run: RunFolder) -> list[pl.Callback]:
-    """Seeds, checkpoints, signals, early stopping, one line an epoch. Their order is the order they are called in."""
+    """Seeds, metric lines, checkpoints, signals. They are called in this order: what is saved has been logged."""
     chosen = config.callbacks
-    callbacks: list[pl.Callback] = [
+    return [
         StepSeed(config.seed),
+        MetricLines(JsonLines(run.metrics), every=config.trainer.log_every_n_steps),
         EpochLines(monitor=chosen.monitor),
         Checkpoints(
             run.checkpoints,
@@ -112,13 +114,10 @@ def build_callbacks(config: DictConfig, run: RunFolder) -> list[pl.Callback]:
             mode=chosen.mode,
             every_steps=chosen.save_every_steps,
             every_minutes=chosen.save_every_minutes,
+            patience=chosen.patience,
         ),
         StopOnSignal(run.checkpoints),
     ]
-    if chosen.patience is not None:
-        stop = pl.callbacks.EarlyStopping(chosen.monitor, mode=chosen.mode, patience=chosen.patience, verbose=False)
-        callbacks.insert(2, stop)
-    return callbacks
 
 
 def build_loggers(config: DictConfig, run: RunFolder) -> list[Any]:

@@ -28,66 +28,142 @@ class WholeFiles(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-            if isinstance(error, RuntimeError) and "write" not in str(error) and "PytorchStreamWriter" not in str(error):
-                raise
+        except BaseException as error:
             part.unlink(missing_ok=True)
+            reason = write_failure(error)
+            if reason is None:
+                raise
             before = "the one before is whole" if path.exists() else "nothing was written"
             advice = f"free space, then: limner train resume={path.parent.parent}"
-            raise UserError(f"{path}: the checkpoint could not be written ({error}); {before}; {advice}") from None
+            raise UserError(f"{path}: the checkpoint could not be written ({reason}); {before}; {advice}") from None
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            first = str(error).splitlines()[0]
-            raise UserError(f"{path}: cannot be read as a checkpoint ({first}); it is damaged or not ours") from None
+        return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
 
 
+def write_failure(error: BaseException | None) -> str | None:
+    """The operating system's reason when `error` began with a failed write; torch wraps it in errors of its own."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
+            return "the disk may be full"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, plain types and tensors on the CPU only: nothing in it is run.
+
+    Raises:
+        UserError: there is no such file, or it is damaged or not a checkpoint.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as a checkpoint ({first}); it is damaged or not limner's") from None
+
+
 class Checkpoints(pl.Callback):
     """Keeps `best.ckpt` (by the monitored metric) and `last.ckpt` (after each epoch, N steps or M minutes).
 
-    Saving happens after an epoch's validation and bookkeeping, so that a resumed run begins exactly at a boundary.
+    Saving happens after a whole optimiser step, or after an epoch's validation and bookkeeping, so that a resumed run
+    begins exactly at a boundary. A model whose loss is not finite is never saved.
+
+    Args:
+        folder: where the files go.
+        monitor: name of a validation metric, `val/score`. mode: is `max` or `min` better.
+        every_steps: optimiser steps between two saves within an epoch; None: never.
+        every_minutes: minutes since the last save; None: never.
+        patience: validations without a better value before training stops; None: never.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, mode: str, every_steps: int | None, every_minutes: float | None):
+    CLOCK_STEPS = 20  # several processes agree on the time each so many steps
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        monitor: str,
+        mode: str,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        patience: int | None = None,
+    ):
         self.folder, self.monitor, self.mode = folder, monitor, mode
-        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self.every_steps, self.every_minutes, self.patience = every_steps, every_minutes, patience
         self.best: float | None = None
         self.best_epoch: int | None = None
+        self.waited = 0
+        """validations since the best one"""
+        self._validated = False
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch}
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.best, self.best_epoch, self.waited = (state_dict[name] for name in ("best", "best_epoch", "waited"))
 
-    def save(self, trainer: pl.Trainer, name: str) -> None:
+    def save(self, trainer: pl.Trainer, pl_module: Any, name: str) -> None:
+        pl_module.epoch_means()  # refuses a loss that is not finite
         trainer.save_checkpoint(self.folder / name)
         self._saved_at = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
-            known = ", ".join(sorted(k for k in trainer.callback_metrics if k.startswith("val/")))
-            raise UserError(f"callbacks.monitor={self.monitor}: no such metric was logged; there are {known}")
-        score = float(value)
-        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        better = self.best is None or (score > self.best if self.mode == "max" else score < self.best)
-        if validated and better and not math.isnan(score):
-            self.best, self.best_epoch = score, trainer.current_epoch
-            self.save(trainer, "best.ckpt")
-        self.save(trainer, "last.ckpt")
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        self.stop_when_due(trainer)  # the run may have been killed after its last epoch
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        validated, self._validated = self._validated, False
+        if validated and self.judge(self.value(pl_module), trainer.current_epoch):
+            self.save(trainer, pl_module, "best.ckpt")
+        self.save(trainer, pl_module, "last.ckpt")
+        self.stop_when_due(trainer)
+
+    def value(self, pl_module: Any) -> float:
+        """The monitored metric of the validation that has just ended, the same on every process."""
+        name = self.monitor.removeprefix("val/")
+        if name not in pl_module.scores:
+            known = ", ".join(f"val/{name}" for name in pl_module.scores) or "none: the split has no annotations"
+            raise UserError(f"callbacks.monitor={self.monitor}: no such metric was measured; there are {known}")
+        return float(pl_module.scores[name])
+
+    def judge(self, value: float, epoch: int) -> bool:
+        """Takes note of an epoch's value; is it the best so far? The first of equal ones is; NaN never."""
+        first = self.best is None
+        better = not math.isnan(value) and (first or (value > self.best if self.mode == "max" else value < self.best))
+        if better:
+            self.best, self.best_epoch, self.waited = value, epoch, 0
+        else:
+            self.waited += 1
+        return better
+
+    def stop_when_due(self, trainer: pl.Trainer) -> None:
+        if self.patience is not None and self.waited >= max(self.patience, 1):
+            trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.fit_loop._should_accumulate():
             return  # the epoch's end saves in a moment, after the validation
-        due = self.every_steps and trainer.global_step % self.every_steps == 0
-        if self.every_minutes and trainer.world_size == 1:  # clocks of several processes would disagree
-            due = due or time.monotonic() - self._saved_at > 60 * self.every_minutes
-        if due and not trainer.fit_loop._should_accumulate():
-            self.save(trainer, "last.ckpt")
+        due = bool(self.every_steps) and trainer.global_step % self.every_steps == 0
+        if due or self.time_is_up(trainer):
+            self.save(trainer, pl_module, "last.ckpt")
+
+    def time_is_up(self, trainer: pl.Trainer) -> bool:
+        """The first process's clock decides for all."""
+        if not self.every_minutes:
+            return False
+        up = time.monotonic() - self._saved_at > 60 * self.every_minutes
+        if trainer.world_size == 1:
+            return up
+        return trainer.global_step % self.CLOCK_STEPS == 0 and bool(trainer.strategy.broadcast(up))

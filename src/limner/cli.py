@@ -11,14 +11,14 @@ from limner.errors import UserError
 
 # verb -> (module, function, one line). Composed verbs take Hydra overrides, the others ordinary arguments.
 COMPOSED = {
-    "train": ("limner.train", "train a model:            limner train experiment=toy_vqa"),
+    "train": ("limner.train", "train a model: limner train experiment=toy_vqa"),
     "evaluate": ("limner.evaluate", "evaluate a run or package: limner evaluate run=outputs/... split=val"),
     "predict": ("limner.predict", "answer a file of questions: limner predict model=DIR features=F questions=Q out=O"),
 }
 PLAIN = {
-    "features": ("limner.data.features.command", "feature stores:           limner features check|info|convert|extract"),
-    "data": ("limner.data.command", "data sets made here:      limner data toy|easy-vqa DIR"),
-    "import": ("limner.weights.command", "published checkpoints:    limner import hu-vqa model.pth --to DIR"),
+    "features": ("limner.data.features.command", "feature stores: limner features check|info|convert|extract"),
+    "data": ("limner.data.command", "data sets made here: limner data toy|easy-vqa DIR"),
+    "import": ("limner.weights.command", "published checkpoints: limner import hu-vqa model.pth --to DIR"),
     "report": ("limner.reports.command", "a run as a page with curves and pictures: limner report RUN"),
     "compare": ("limner.reports.compare", "two evaluations, with an interval: limner compare A B"),
     "submission": ("limner.submit", "check a file for the evaluation server: limner submission check FILE QUESTIONS"),
@@ -46,8 +46,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"limner {verb}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of a pipe has gone: limner ls | head
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush must not fail, too
         return 0
+    except KeyboardInterrupt:
+        print(f"limner {verb}: interrupted", file=sys.stderr)
+        return 130
 
 
 def dispatch(verb: str, rest: list[str]) -> int:
@@ -89,7 +92,8 @@ def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str], list[str
 def usage() -> str:
     lines = ["limner: experiments on image regions and language", "", "usage: limner VERB ...", ""]
     lines += [f"  {verb:<11} {about}" for verb, (_, about) in {**COMPOSED, **PLAIN}.items()]
-    lines += ["", "limner VERB --help says more; start with: limner data toy data/toy && limner train experiment=toy_vqa"]
+    lines += ["", "limner VERB --help says more; to begin with:"]
+    lines += ["  limner data toy data/toy && limner train experiment=toy_vqa"]
     return "\n".join(lines)
 
 

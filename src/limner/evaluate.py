@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,48 @@ from omegaconf import DictConfig, OmegaConf
 from limner import preflight
 from limner.errors import UserError
 from limner.metrics import rows as rows_of
+from limner.overrides import change
+from limner.processes import end_children, end_with_parent, started_by_lightning
 from limner.run import open_run, write_json
-from limner.schema.check import missing_files
+from limner.schema import schema_for
+from limner.schema.check import missing_files, typed
 
 
 def main(overrides: list[str], config_dirs: list[str]) -> int:
-    """Evaluates and prints a table; the exit code."""
-    config = preflight.compose("evaluate", overrides, config_dirs)
+    """Evaluates and prints a table; the exit code.
+
+    `data=GROUP` evaluates on another data set; `data.KEY=VALUE` alone changes the one the model was trained on.
+    """
+    chosen = any(text.startswith("data=") for text in overrides)
+    changes = [] if chosen else [text for text in overrides if text.startswith("data.")]
+    config = preflight.compose("evaluate", [text for text in overrides if text not in changes], config_dirs)
     folders = [open_run(config.run).package] if config.run else names(config.model)
     described = OmegaConf.create(package_config(folders[0]))
-    if config.data is not None:
-        described.data = config.data
+    if chosen and config.get("data") is not None:
+        described.data = OmegaConf.to_container(config.data, resolve=True)
+    for text in changes:
+        change(described, text, whole="this is the data set the model was trained on")
     if config.split not in described.data.questions:
         raise UserError(f"split={config.split}: the data have {', '.join(sorted(described.data.questions))}")
-    faults = missing_files(only_split(described.data, config.split))
-    if faults:
-        raise UserError("; ".join(faults))
-    out = Path(config.out or folders[0].parent / "eval" / config.split)
+    raise_faults(typed(schema_for(described.data, "data"), described.data, "data."))
+    raise_faults(missing_files(only_split(described.data, config.split)))
+    if started_by_lightning():
+        end_with_parent()
+    out = Path(config.out) if config.out else default_out(folders) / config.split
     run(config, described, folders, out)
     return 0
+
+
+def raise_faults(faults: Iterable[str]) -> None:
+    if found := list(faults):
+        raise UserError("; ".join(found))
+
+
+def default_out(folders: list[Path]) -> Path:
+    """`eval/` in the run folder that a package lies in, else in the package; an ensemble's has a name of its own."""
+    first = folders[0].absolute()
+    home = first.parent if (first.parent / "config.yaml").is_file() else first
+    return home / ("eval" if len(folders) == 1 else f"eval-ensemble-of-{len(folders)}")
 
 
 def names(model: Any) -> list[Path]:
@@ -38,12 +62,13 @@ def names(model: Any) -> list[Path]:
 
 def package_config(folder: Path) -> dict[str, Any]:
     """The training configuration a package keeps."""
-    import json
-
     path = folder / "model.json"
     if not path.is_file():
         raise UserError(f"{folder} is not a model package (no model.json); a finished run has one in RUN/package")
-    config = json.loads(path.read_text(encoding="utf-8")).get("config")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")).get("config")
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not JSON ({error}); copy the package again") from None
     if not config:
         raise UserError(f"{path}: has no training configuration; say what to evaluate on with data=...")
     return config
@@ -72,13 +97,19 @@ def run(config: DictConfig, described: DictConfig, folders: list[Path], out: Pat
         OmegaConf.create({"data": only_split(described.data, config.split)}), vocabulary=packages[0].vocab
     )
     data.prepare()
-    data.expect(packages[0])
+    for each in packages:
+        data.expect(each)
     described.optim = None
     task = build.build_task(described, data, one_model(packages))
     task.detailed = True
     data.use(task, config.split)
     trainer = build.build_trainer(config)
-    trainer.test(task, dataloaders=data.loader(config.split), verbose=False)
+    data.trainer = trainer  # says how many processes share the work
+    try:
+        trainer.test(task, dataloaders=data.loader(config.split), verbose=False)
+    except BaseException:
+        end_children(trainer)
+        raise
     if not trainer.is_global_zero:
         return task.scores
     save_evaluation(out, task, data, config.split)

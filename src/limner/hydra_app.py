@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from limner import preflight
 from limner.errors import UserError
 from limner.paths import conf_dir
+from limner.processes import Stopped, stoppable
 from limner.run import RUN_ENV, write_json, write_whole
 
 
@@ -29,11 +30,11 @@ def main(verb: str, overrides: list[str], config_dirs: list[str], flags: list[st
     multirun = "-m" in flags or "--multirun" in flags
     if multirun and verb != "train":
         raise UserError(f"limner {verb} does not sweep: call it once for each")
-    if multirun:
-        preflight.compose(verb, one_job(overrides), config_dirs)
-    elif not any(o.startswith("experiment=") for o in overrides) and verb == "train":
-        if not {"-c", "--cfg"} & {f.partition("=")[0] for f in flags}:
-            overrides = [*overrides, "experiment=toy_vqa"]  # help and info need some experiment to show
+    shows_config = {"-c", "--cfg"} & {f.partition("=")[0] for f in flags}
+    if multirun or shows_config:
+        preflight.compose(verb, one_job(overrides), config_dirs, checked=multirun)
+    elif verb == "train" and not any(o.startswith("experiment=") for o in overrides):
+        overrides = [*overrides, "experiment=toy_vqa"]  # help and info need some experiment to show
     search = [f"--config-dir={Path(folder).resolve()}" for folder in config_dirs]
     sweep: list[Path] = []
 
@@ -42,15 +43,14 @@ def main(verb: str, overrides: list[str], config_dirs: list[str], flags: list[st
         return job(sweep, config_dirs)
 
     sys.argv = [f"limner {verb}", *search, *flags, *overrides]
-    if not {"-p", "--package"} & set(flags):
-        groups_and_values(verb, overrides, config_dirs)
-    application()
+    preflight.split_overrides(one_job(overrides), config_dirs)  # names an unknown option before Hydra does
+    try:
+        with stoppable():
+            application()
+    except Stopped as error:
+        print(f"sweep stopped by {error}; the finished jobs are kept", file=sys.stderr)
+        return error.exit_code
     return leaderboard(sweep[0]) if sweep else 0
-
-
-def groups_and_values(verb: str, overrides: list[str], config_dirs: list[str]) -> None:
-    """Refuses what is no override, or names an unknown option, in limner's words before Hydra's."""
-    preflight.split_overrides(verb, one_job(overrides), config_dirs)
 
 
 def one_job(overrides: list[str]) -> list[str]:
@@ -67,7 +67,7 @@ def one_job(overrides: list[str]) -> list[str]:
             continue
         if override.is_sweep_override():
             value = next(iter(override.sweep_string_iterator()))
-            text = f"{override.input_line.partition('=')[0]}={value}" if override.input_line else text
+            text = f"{text.partition('=')[0]}={value}"
         if not text.startswith("hydra"):
             first.append(text)
     return first
@@ -81,7 +81,7 @@ def job(sweep: list[Path], config_dirs: list[str]) -> float:
     command = [sys.executable, "-m", "limner", "train"]
     for directory in config_dirs:
         command += ["--config-dir", directory]
-    command += [*settings.overrides.task, f"paths.run={folder}"]
+    command += [*settings.overrides.task, f"paths.run='{folder}'"]
     environment = {key: value for key, value in os.environ.items() if key != RUN_ENV}
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
@@ -117,14 +117,18 @@ def end_group(process: subprocess.Popen) -> None:
 def leaderboard(sweep: Path) -> int:
     """Writes SWEEP/leaderboard.md and prints it, best objective first; 1 when a job failed."""
     jobs: list[dict[str, Any]] = []
+    smaller = False  # is better
     for path in sorted(sweep.glob("*/job.json")):
         result = path.parent / "result.json"
-        objective = json.loads(result.read_text())["objective"] if result.is_file() else None
-        jobs.append({**json.loads(path.read_text()), "objective": objective, "folder": path.parent.name})
-    jobs.sort(key=lambda item: (item["objective"] is None, -(item["objective"] or 0)))
+        found = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+        smaller = smaller or found.get("mode") == "min"
+        job = {"objective": found.get("objective"), "folder": path.parent.name}
+        jobs.append({**json.loads(path.read_text(encoding="utf-8")), **job})
+    sign = 1 if smaller else -1
+    jobs.sort(key=lambda item: (item["objective"] is None, sign * (item["objective"] or 0)))
     lines = ["| objective | job | overrides |", "|---|---|---|"]
     for item in jobs:
-        shown = "failed" if item["objective"] is None else f"{item['objective']:.4f}"
+        shown = "failed" if item["exit_code"] else "none" if item["objective"] is None else f"{item['objective']:.4f}"
         lines.append(f"| {shown} | {item['folder']} | {' '.join(item['overrides'])} |")
     write_whole(sweep / "leaderboard.md", "\n".join(lines) + "\n")
     print("\n".join(lines))

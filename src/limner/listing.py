@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
-from typing import Any
 
+from limner.errors import UserError
 from limner.paths import conf_dir
-from limner.preflight import group_names, group_options
+from limner.preflight import group_names, group_options, suggest
+from limner.run import RunFolder
 from limner.schema import GROUPS, TARGETED, VERBS, target_of
 from limner.schema.keys import documented
 
@@ -44,9 +45,6 @@ def overview(outputs: Path, config_dirs: list[str]) -> list[str]:
 def describe(group: str, config_dirs: list[str]) -> list[str]:
     """The options of a group with the first comment of each file."""
     if group not in group_names(config_dirs):
-        from limner.errors import UserError
-        from limner.preflight import suggest
-
         known = group_names(config_dirs)
         raise UserError(f"{group}: there is no such config group{suggest(group, known)}; there are {', '.join(known)}")
     lines = []
@@ -72,10 +70,8 @@ def keys() -> list[str]:
     for title, cls in named:
         lines.append(f"\n{title}")
         for name, field in documented(cls).items():
-            default: Any = field.default if field.default_factory is not None and not callable(field.default_factory) else ""
-            if callable(field.default_factory):
-                made = field.default_factory()
-                default = made if isinstance(made, (list, dict)) else ""
+            made = field.default if field.default is not MISSING else field.default_factory()
+            default = "" if is_dataclass(made) else "null" if made is None else made
             kind = str(field.type).replace("common.", "")
             lines.append(f"  {f'{name}: {kind} = {default}':<48} {field.metadata['doc']}")
             if field.metadata["choices"]:
@@ -84,12 +80,18 @@ def keys() -> list[str]:
 
 
 def runs(outputs: Path) -> list[str]:
-    """A line a run: folder, state, objective."""
+    """A line a run, the latest last: folder, state, objective, and why it ended when it is not done."""
     lines = []
-    for status in sorted(outputs.glob("**/status.json"), key=lambda p: p.stat().st_mtime):
-        state = json.loads(status.read_text())
-        objective = state.get("objective")
-        shown = "" if objective is None else f"{objective:.2f}"
-        reason = "" if state["state"] in ("done", "running") else str(state.get("reason", ""))[:80]
-        lines.append(f"  {status.parent!s:<48} {state['state']:<8} {shown:>8}  {reason}")
+    for path in sorted(outputs.glob("**/status.json"), key=lambda p: p.stat().st_mtime):
+        run = RunFolder(path.parent)
+        try:
+            status, state = run.status(), run.state()
+        except (ValueError, KeyError) as error:  # a damaged file must not hide the other runs
+            status, state = {"reason": f"status.json cannot be read: {error}"}, "unknown"
+        objective = status.get("objective")
+        value = "" if objective is None else f"{objective:.2f}"
+        reason = "" if state in ("done", "running") else str(status.get("reason", ""))[:80]
+        if state in ("died", "stopped") and run.last.is_file():
+            reason = f"limner train resume={run.path}"
+        lines.append(f"  {path.parent!s:<48} {state:<8} {value:>8}  {reason}".rstrip())
     return lines or [f"  none in {outputs}/"]

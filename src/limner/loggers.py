@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,13 +13,15 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from limner.errors import UserError
 from limner.run import RunFolder, write_whole
 
 
 class JsonLines(Logger):
-    """Appends one JSON object a logged step: `{"step": 120, "epoch": 1, "train/loss": 0.53}`.
+    """Appends one JSON object a logged step: `{"step": 120, "epoch": 1, "train/loss": 0.53, "lr": 0.002}`.
 
-    A resumed run continues the file; lines of steps after the checkpoint, which the new run repeats, are removed first.
+    A resumed run continues the file; lines written after the checkpoint, which the new run repeats, are cut off first.
+    Numbers that are not finite become null: JSON has no NaN.
     """
 
     def __init__(self, path: Path):
@@ -36,35 +41,38 @@ class JsonLines(Logger):
     def experiment(self) -> Path:
         return self.path
 
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Removes the lines of steps after `step` (the checkpoint a resumed run starts from)."""
-        if self.path.is_file():
-            kept = [line for line in self.path.read_text().splitlines() if json_step(line) <= step]
-            write_whole(self.path, "".join(line + "\n" for line in kept))
+    def rewind(self, size: int) -> None:
+        """Cuts off what was written after the first `size` bytes."""
+        if self.size() > size:
+            os.truncate(self.path, size)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        line = {"step": step, **{k: float(v) for k, v in metrics.items()}}
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line = {"step": step, **{k: v if math.isfinite(v) else None for k, v in metrics.items()}}
+        try:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:
+            advice = f"free space, then: limner train resume={self.path.parent}"
+            raise UserError(f"{self.path}: cannot be written ({error.strerror}); {advice}") from None
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The configuration stands in config.yaml."""
 
 
-def json_step(line: str) -> float:
-    """The step of a metrics line; infinity for a line that a killed run left half written."""
-    try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl, whole ones only."""
-    return [json.loads(line) for line in path.read_text().splitlines() if json_step(line) < float("inf")]
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; one that a killed run left half written is left out."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
 
 
 def wandb_logger(config: Any, run: RunFolder, settings: dict[str, Any]) -> Logger:
@@ -78,6 +86,8 @@ def wandb_logger(config: Any, run: RunFolder, settings: dict[str, Any]) -> Logge
     import uuid
 
     from pytorch_lightning.loggers import WandbLogger
+
+    os.environ.setdefault("WANDB_SILENT", "true" if config.mode == "offline" else "false")  # its banner is long
 
     id_file = run.path / "wandb_id.txt"
     if not id_file.is_file():

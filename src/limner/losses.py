@@ -20,7 +20,7 @@ class Loss(NamedTuple):
     """`total`: a 0-dim tensor, the sum over items; `count`: how many items it is a sum over."""
 
     total: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # the method of the same name is of no use here
 
     @property
     def mean(self) -> Tensor:

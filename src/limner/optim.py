@@ -24,7 +24,7 @@ class Constant:
 
 @dataclass(kw_only=True)
 class Linear:
-    """From 1 linearly to `end` at the last step (the captioner paper: SGD from 0.01 to 0), after an optional warm-up."""
+    """From 1 linearly to `end` at the last step, after an optional warm-up (the captioner paper: from 0.01 to 0)."""
 
     warmup_epochs: float = 0.0
     end: float = 0.0

@@ -26,12 +26,15 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = usable(config.device)
     folders = [config.model] if isinstance(config.model, str) else list(config.model)
     answerer = Answerer([package.read(folder) for folder in folders], device=device)
     paths = [config.features] if isinstance(config.features, str) else list(config.features)
     trained_on = answerer.package.meta.get("features") or {}
     store = open_stores(paths, max_regions=trained_on.get("max_regions")) if answerer.feature_dim else None
+    if store is not None and trained_on.get("extractor") not in (None, store.extractor):
+        expected = trained_on["extractor"]
+        raise UserError(f"features: extractor is {store.extractor}, but the model was trained on {expected}")
     made = rows(answerer, store, ids, images, texts, config.batch_size)
     out = Path(config.out)
     if config.format == "submission":
@@ -40,6 +43,20 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         rows_of.write(out, made)
     print(f"{len(ids):,} answers: {out}")
     return 0
+
+
+def usable(name: str) -> str:
+    """The device to compute on; `auto` takes a GPU when there is one."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"device={name}: cannot be used ({first}); expected auto, cpu, cuda or cuda:N") from None
+    return name
 
 
 def read_questions(path: Path) -> tuple[list[int], list[int], list[str]]:
@@ -79,7 +96,8 @@ def rows(
         else:
             distinct, where = np.unique(positions[part], return_inverse=True)
             regions = store.read(distinct)
-            feats, mask, image = torch.from_numpy(regions.feats), torch.from_numpy(regions.mask), torch.from_numpy(where)
+            feats, mask = torch.from_numpy(regions.feats), torch.from_numpy(regions.mask)
+            image = torch.from_numpy(where)
         for k, answer in enumerate(answerer.batch(feats, mask, image, texts[part])):
             row: dict[str, Any] = {"id": ids[start + k], "question_id": ids[start + k], "image_id": images[start + k]}
             row |= {"question": texts[start + k], "answer": answer.answer, "confidence": round(answer.confidence, 6)}

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from limner.errors import UserError, listing
@@ -20,13 +20,16 @@ from limner.schema.check import check
 from limner.schema.keys import documented
 
 
-def compose(verb: str, overrides: list[str], config_dirs: list[str] | None = None) -> DictConfig:
+def compose(
+    verb: str, overrides: list[str], config_dirs: list[str] | None = None, *, checked: bool = True
+) -> DictConfig:
     """Composes `conf/VERB.yaml` with the overrides and checks every key, type and choice.
 
     Args:
         verb: train, evaluate or predict.
         overrides: Hydra overrides, `group=option`, `key=value`, `~key`, `+group=option`.
         config_dirs: folders with the user's own configs, searched beside limner's.
+        checked: check values and files too, not only names.
 
     Raises:
         UserError: one line for the first override that cannot be used, or one line with all wrong values.
@@ -38,19 +41,21 @@ def compose(verb: str, overrides: list[str], config_dirs: list[str] | None = Non
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=verb):
-        groups, values = split_overrides(verb, overrides, config_dirs or [])
+        groups, values = split_overrides(overrides, config_dirs or [])
         search = [f"hydra.searchpath=[{','.join('file://' + str(Path(d).resolve()) for d in config_dirs or [])}]"]
         try:
             base = hydra_compose(verb, overrides=search + groups)
             refuse_unknown(verb, base, values)
             config = hydra_compose(verb, overrides=search + groups + values)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            refuse_mistyped_groups(values, config_dirs or [])
             raise UserError(explain(error)) from None
-    check(verb, config)
+    if checked:
+        check(verb, config)
     return config
 
 
-def split_overrides(verb: str, overrides: list[str], config_dirs: list[str]) -> tuple[list[str], list[str]]:
+def split_overrides(overrides: list[str], config_dirs: list[str]) -> tuple[list[str], list[str]]:
     """Sorts overrides into choices of a group's option and values of keys; refuses what is neither."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -64,10 +69,14 @@ def split_overrides(verb: str, overrides: list[str], config_dirs: list[str]) -> 
             hint = "expected key=value, such as optim.lr=1e-3; quote values with spaces or commas: key='a b'"
             raise UserError(f"'{text}' is not an override: {hint}") from None
         name = override.key_or_group
+        if override.is_sweep_override():
+            raise UserError(f"{text}: several values make a sweep: add -m; one value with a comma is quoted: 'a,b'")
         if name not in options:
             values.append(text)
             continue
         chosen = override.value()
+        if chosen is None and name not in ("debug", "data"):
+            raise UserError(f"{text}: cannot be left out; there are {listing(options[name], show=20)}")
         for choice in [chosen] if isinstance(chosen, str) else []:
             if choice not in options[name] and choice not in ("null", ""):
                 raise UserError(
@@ -99,13 +108,13 @@ def refuse_unknown(verb: str, base: DictConfig, values: list[str]) -> None:
     for text in values:
         override = OverridesParser.create().parse_override(text)
         path = override.key_or_group
-        if path.startswith("hydra.") or path.startswith("hydra/"):
+        if path.startswith(("hydra.", "hydra/")):
             continue
         parts = path.split(".")
         node: Any = base
         for depth, part in enumerate(parts):
             known = keys_of(verb, node, parts[:depth])
-            if known is None or part in known:
+            if known is None or part in known or (override.is_add() and depth > 1):
                 node = node.get(part) if isinstance(node, DictConfig) else None
                 continue
             where = ".".join(parts[:depth])
@@ -113,7 +122,18 @@ def refuse_unknown(verb: str, base: DictConfig, values: list[str]) -> None:
             full = suggest(part, known, prefix=where + "." if where else "")
             if not full and not where:
                 full = suggest_deep(part, base)
-            raise UserError(f"{text}: there is no key '{part}'{inside}{full}; known: {listing(sorted(known), show=12)}")
+            shown = sorted(str(key) for key in known if not str(key).startswith("_"))
+            more = f"; a new one is added with +{text}" if depth > 1 else ""
+            raise UserError(f"{text}: there is no key '{part}'{inside}{full}; known: {listing(shown, show=12)}{more}")
+
+
+def refuse_mistyped_groups(values: list[str], config_dirs: list[str]) -> None:
+    """When nothing could be composed, a word that is nearly a group's name is the likely cause: `experimnt=toy_vqa`."""
+    groups = group_names(config_dirs)
+    for text in values:
+        name = text.lstrip("+~").partition("=")[0]
+        if "." not in name and name not in groups and (hint := suggest(name, groups)):
+            raise UserError(f"{text}: there is no config group '{name}'{hint}")
 
 
 def keys_of(verb: str, node: Any, path: list[str]) -> set[str] | None:
@@ -123,8 +143,8 @@ def keys_of(verb: str, node: Any, path: list[str]) -> set[str] | None:
     schema = schema_for(node, path[0]) if len(path) == 1 else None
     if schema is not None:
         return set(documented(schema)) | {"_target_", "_partial_"}
-    if isinstance(node, DictConfig) and "_target_" not in node and len(path) == 1:
-        return set(node)
+    if isinstance(node, DictConfig) and "_target_" not in node:
+        return {str(key) for key in node}
     return None
 
 
@@ -136,7 +156,8 @@ def suggest(word: str, known, prefix: str = "") -> str:
 
 def suggest_deep(word: str, base: DictConfig) -> str:
     """Suggests a key one level down: `lr=1` where `optim.lr` was meant."""
-    deep = {f"{key}.{sub}" for key, node in base.items_ex(resolve=False) if isinstance(node, DictConfig) for sub in node}
+    groups = [(key, node) for key, node in base.items_ex(resolve=False) if isinstance(node, DictConfig)]
+    deep = {f"{key}.{sub}" for key, node in groups for sub in node}
     exact = sorted(d for d in deep if d.split(".")[1] == word)
     return f" (did you mean '{exact[0]}'?)" if exact else ""
 

@@ -1,20 +1,21 @@
 """The run folder: one folder holds everything a run leaves behind, and says truthfully how the run ended.
 
-    outputs/NAME/20260131-142501/
-      config.yaml        the whole configuration, resolved; `resume=` and `evaluate run=` read it
-      command.txt        what was typed
-      status.json        running, done, failed or stopped, with the reason and the exit code
-      metrics.jsonl      one line a logged step or epoch
-      checkpoints/       best.ckpt and last.ckpt (Lightning's)
-      package/           the best model as a model package
-      eval/SPLIT/        metrics.json and rows.jsonl.gz
-      result.json        the objective and the last metrics
+outputs/NAME/20260131-142501/
+  config.yaml        the whole configuration, resolved; `resume=` and `evaluate run=` read it
+  command.txt        what was typed
+  status.json        running, done, failed or stopped, with the reason and the exit code
+  metrics.jsonl      one line a logged step or epoch
+  checkpoints/       best.ckpt and last.ckpt (Lightning's)
+  package/           the best model as a model package
+  eval/SPLIT/        metrics.json and rows.jsonl.gz
+  result.json        the objective and the last metrics
 """
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from limner.errors import UserError
+from limner.processes import number, started_by_lightning, started_outside
 
 RUN_ENV = "LIMNER_RUN"
 """Tells the processes that Lightning starts which run folder their parent made."""
@@ -80,13 +82,27 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """The content of status.json; `{"state": "unknown"}` when there is none."""
         path = self.path / "status.json"
-        return json.loads(path.read_text()) if path.is_file() else {"state": "unknown"}
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "unknown"}
 
     def write_status(self, state: str, **more: Any) -> None:
         """Writes status.json. States: running, done, failed, stopped (by a signal; `resume=` continues it)."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         kept = {k: v for k, v in self.status().items() if k == "started"} if state != "running" else {"started": now}
-        write_json(self.path / "status.json", {"state": state, "pid": os.getpid(), **kept, "at": now, **more})
+        where = {"pid": os.getpid(), "host": socket.gethostname()}
+        write_json(self.path / "status.json", {"state": state, **where, **kept, "at": now, **more})
+
+    def state(self) -> str:
+        """What status.json says, or `died` where it says running and the process is gone (killed, or a power cut)."""
+        status = self.status()
+        if status["state"] != "running" or status.get("host") != socket.gethostname():
+            return status["state"]
+        try:
+            os.kill(status["pid"], 0)
+        except ProcessLookupError:
+            return "died"
+        except PermissionError:
+            pass
+        return "running"
 
 
 def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
@@ -95,19 +111,20 @@ def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
     A process that Lightning or a launcher started finds the folder its first process made in the environment.
     """
     given = os.environ.get(RUN_ENV)
-    if given:
+    if given and started_by_lightning():
         return RunFolder(Path(given))
+    first = number() == 0
     if config.paths.run:
         folder = Path(config.paths.run).absolute()
-        if (folder / "config.yaml").exists() and int(os.environ.get("RANK", "0")) == 0:
+        if first and (folder / "config.yaml").exists():
             raise UserError(f"paths.run={folder}: a run is already there; continue it with resume={folder}")
         make_folder(folder)
-    elif "RANK" in os.environ:
-        raise UserError("paths.run must be given when torchrun or srun starts the processes, so that all share a folder")
+    elif started_outside() or config.trainer.num_nodes > 1:
+        raise UserError("paths.run must be given when torchrun or srun starts the processes: they share its folder")
     else:
         folder = unique_folder(Path(config.paths.outputs).absolute() / config.name, time.strftime("%Y%m%d-%H%M%S"))
     run = RunFolder(folder)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if first:
         write_whole(run.config, OmegaConf.to_yaml(config, resolve=True))
         write_whole(run.path / "command.txt", " ".join(command) + "\n")
     os.environ[RUN_ENV] = str(folder)

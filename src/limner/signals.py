@@ -1,4 +1,4 @@
-"""Signals end a run truthfully: a checkpoint first, then the exit code the signal stands for."""
+"""Signals end a training truthfully: the step is finished and saved first, then the exit code says which signal."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-
-class Stopped(BaseException):
-    """A signal asked the run to stop; the last checkpoint has been written."""
-
-    def __init__(self, signum: int):
-        super().__init__(signal.Signals(signum).name)
-        self.exit_code = 128 + signum
+from limner.processes import Stopped, started_by_lightning
 
 
 class StopOnSignal(pl.Callback):
     """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the run after the current step, with a checkpoint; twice stops at once.
 
     Lightning's own handler would leave with exit code 0 and without a checkpoint. With several processes all stop after
-    the same step: the flag is agreed on at each step, and the first process passes the signal on to those it started.
+    the same step: they agree at each step, so that it is enough when one of them receives the signal. A signal during
+    the validation waits for its end.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -31,31 +26,29 @@ class StopOnSignal(pl.Callback):
         self.folder = folder
         self.received = 0
         self._before: dict[int, Any] = {}
-        self._trainer: pl.Trainer | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trainer = trainer
-        self._before = {s: signal.signal(s, self.handle) for s in self.SIGNALS}
+        if not started_by_lightning():  # the others have the same terminal and would hear of it twice
+            self._before = {s: signal.signal(s, self.handle) for s in self.SIGNALS}
 
     def handle(self, signum: int, frame: Any) -> None:
-        launcher = self._trainer.strategy.launcher if self._trainer else None
-        for process in getattr(launcher, "procs", []):
-            process.send_signal(signum)
-        if self.received and signum == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self.received:
+            raise Stopped(signum)
         self.received = signum
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        received = self.agreed(trainer, pl_module)
         # an epoch's last batch is followed by validation and bookkeeping: stopping there would lose both
-        if received and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.fit_loop._should_accumulate():
+            return
+        received = self.agreed(trainer, pl_module)
+        if received:
             trainer.save_checkpoint(self.folder / "last.ckpt")
-            raise Stopped(received)
+            raise Stopped(received, together=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         received = self.agreed(trainer, pl_module)
         if received:
-            raise Stopped(received)  # Checkpoints, which stands before this callback, has just saved
+            raise Stopped(received, together=True)  # Checkpoints, which stands before this callback, has just saved
 
     def agreed(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> int:
         """The signal that any process has received, the same on all; 0 for none."""
@@ -64,6 +57,11 @@ class StopOnSignal(pl.Callback):
         flag = torch.tensor([self.received], device=pl_module.device)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         return int(flag.item())
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.teardown(trainer, pl_module, "fit")
+        if self.received:  # it came after the last epoch's end
+            raise Stopped(self.received)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         for signum, handler in self._before.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import shlex
 import sys
@@ -18,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from limner import preflight
 from limner.errors import UserError
-from limner.run import RunFolder, make_run_folder, open_run, write_json
+from limner.overrides import change
+from limner.processes import Stopped, end_children, end_with_parent, number, started_by_lightning, stoppable
+from limner.run import RUN_ENV, RunFolder, make_run_folder, open_run, write_json, write_whole
 from limner.schema.check import check
 
 if TYPE_CHECKING:
@@ -28,43 +29,57 @@ if TYPE_CHECKING:
 def main(overrides: list[str], config_dirs: list[str]) -> int:
     """Runs one training; the exit code: 0 done, 2 the user's error, 1 ours, 128 + signal when it was stopped."""
     config, run = start(overrides, config_dirs)
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("RANK", "0")) == 0
-    if not first:
+    if number() > 0:
         return child(config, run)
     run.write_status("running")
     print(f"run: {shown(run.path)}", flush=True)
     try:
-        objective = fit(config, run)
+        with stoppable():
+            objective = fit(config, run)
     except UserError as error:
         run.write_status("failed", exit_code=error.exit_code, reason=str(error))
         raise
+    except (Stopped, KeyboardInterrupt) as error:
+        code, reason = getattr(error, "exit_code", 130), str(error) or "SIGINT"
+        run.write_status("stopped", exit_code=code, reason=reason)
+        again = f"continue exactly here with: limner train resume={shown(run.path)}"
+        if not run.last.is_file():
+            again = "nothing had been trained yet"
+        print(f"stopped by {reason}; {again}", file=sys.stderr)
+        return code
     except BaseException as error:
-        code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else None)
-        if isinstance(error, SystemExit):  # Lightning's answer to a second Ctrl-C
-            code = 130
-        if code is not None:
-            run.write_status("stopped", exit_code=code, reason=str(error) or "interrupted")
-            resume = f"limner train resume={shown(run.path)}"
-            print(f"stopped ({error or 'interrupted'}); continue exactly here with: {resume}", file=sys.stderr)
-            return code
-        (run.path / "error.txt").write_text(traceback.format_exc())
+        write_whole(run.path / "error.txt", traceback.format_exc())
         run.write_status("failed", exit_code=1, reason=f"{type(error).__name__}: {error}")
         print(f"failed; the traceback is in {shown(run.path)}/error.txt", file=sys.stderr)
         raise
+    finally:
+        os.environ.pop(RUN_ENV, None)
     run.write_status("done", exit_code=0, objective=objective)
     return 0
 
 
 def child(config: DictConfig, run: RunFolder) -> int:
-    """A process that Lightning started: it trains, the first process reports."""
+    """A process beside the first: it trains, the first process reports, unless this one fails alone.
+
+    Lightning ends the first process the hard way when a child has failed: the reason is written down before.
+    """
+    if started_by_lightning():
+        end_with_parent()
     try:
-        fit(config, run)
+        with stoppable():
+            fit(config, run)
+    except Stopped:
+        return 0  # as the first process was: anything else would make Lightning kill that one
+    except UserError as error:
+        run.write_status("failed", exit_code=error.exit_code, reason=str(error))
+        raise
     except BaseException as error:
-        if getattr(error, "exit_code", None) is None:
-            raise
-        if isinstance(error, UserError):
-            return error.exit_code
-        return 0  # stopped by a signal, as the first process was: anything else would make Lightning kill that one
+        name = f"error-{number()}.txt"
+        write_whole(run.path / name, traceback.format_exc())
+        if run.status()["state"] == "running":
+            reason = f"process {number()}: {type(error).__name__}: {error}; see {name}"
+            run.write_status("failed", exit_code=1, reason=reason)
+        raise
     return 0
 
 
@@ -79,21 +94,33 @@ def start(overrides: list[str], config_dirs: list[str]) -> tuple[DictConfig, Run
 
 
 def resumed(path: str, overrides: list[str]) -> tuple[DictConfig, RunFolder]:
-    """The saved configuration of a run, with values changed on the command line (`trainer.max_epochs=20`)."""
+    """The saved configuration of a run, with values changed on the command line (`trainer.max_epochs=20`).
+
+    The changed configuration takes the place of the saved one: the next resume continues with it.
+    """
     run = open_run(path)
     config = OmegaConf.load(run.config)
     assert isinstance(config, DictConfig)
     for text in overrides:
-        key, _, value = text.partition("=")
-        if OmegaConf.select(config, key, default=...) is ... or isinstance(OmegaConf.select(config, key), DictConfig):
-            raise UserError(f"{text}: resume= continues the saved configuration; only existing single keys can change")
-        OmegaConf.update(config, key, OmegaConf.create(f"v: {value}").v)
+        change(config, text, whole="resume= continues the saved configuration")
+    config.resume = None
+    changed = OmegaConf.to_yaml(config, resolve=True)
     config.resume = str(run.path)
     check("train", config)
     if not run.last.is_file():
-        raise UserError(f"{path}: there is no checkpoints/last.ckpt to continue from; start again: see command.txt there")
-    os.environ["LIMNER_RUN"] = str(run.path)
+        raise UserError(f"{path}: there is no checkpoints/last.ckpt to continue from; start again: see its command.txt")
+    refuse_running(run)
+    if number() == 0 and overrides:
+        write_whole(run.config, changed)
+    os.environ[RUN_ENV] = str(run.path)
     return config, run
+
+
+def refuse_running(run: RunFolder) -> None:
+    """Two processes that write one run folder would damage it."""
+    if number() == 0 and run.state() == "running":
+        status = run.status()
+        raise UserError(f"{shown(run.path)}: the run is still going on (process {status['pid']} on {status['host']})")
 
 
 def quiet() -> None:
@@ -109,19 +136,18 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec.*")
 
 
-def fit(config: DictConfig, run: RunFolder) -> float:
-    """Trains, writes the package of the best epoch, evaluates it; returns the objective.
+def fit(config: DictConfig, run: RunFolder) -> float | None:
+    """Trains, writes the package of the best epoch, evaluates it.
 
     Returns:
-        The best value of `callbacks.monitor`.
+        The objective: the best value of `callbacks.monitor`; None when nothing was validated.
     """
     quiet()
     import pytorch_lightning as pl
     import torch
 
     from limner import build
-    from limner.checkpoints import Checkpoints
-    from limner.loggers import JsonLines
+    from limner.checkpoints import Checkpoints, read_checkpoint
 
     pl.seed_everything(config.seed, verbose=False)
     data = build.build_data(config)
@@ -129,21 +155,22 @@ def fit(config: DictConfig, run: RunFolder) -> float:
     model = build.build_model(config, data)
     task = build.build_task(config, data, model)
     trainer = build.build_trainer(config, run)
-    checkpoint = None
-    if config.resume:
-        checkpoint = str(run.last)
-        saved = torch.load(run.last, map_location="cpu", weights_only=True, mmap=True)
-        check_resumed(saved, data, run)
-        for logger in trainer.loggers:
-            if isinstance(logger, JsonLines):
-                logger.rewind(saved["global_step"])
+    checkpoint = str(run.last) if config.resume else None
+    if checkpoint:
+        check_resumed(read_checkpoint(run.last), data, run)
     begin = time.perf_counter()
-    with contextlib.suppress(AttributeError):
-        print(data.summary(), flush=True) if trainer.is_global_zero else None
-    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-    best = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
-    finish(config, run, task, data, trainer, best, time.perf_counter() - begin)
-    return best.best if best.best is not None else math.nan
+    if trainer.is_global_zero:
+        print(data.summary(), flush=True)
+    try:
+        trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        best = next(c for c in trainer.callbacks if isinstance(c, Checkpoints))  # type: ignore[attr-defined]
+        finish(config, run, task, data, trainer, best, time.perf_counter() - begin)
+    except BaseException as error:
+        end_children(trainer, patience=20 if getattr(error, "together", False) else 0)
+        raise
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return best.best
 
 
 def check_resumed(saved: dict[str, Any], data: Any, run: RunFolder) -> None:
@@ -158,14 +185,12 @@ def finish(
     config: DictConfig, run: RunFolder, task: Any, data: Any, trainer: Any, best: Checkpoints, seconds: float
 ) -> None:
     """After the last epoch: best weights -> package -> test -> result.json, and the next commands."""
-    import torch
-
     from limner import build
+    from limner.checkpoints import read_checkpoint
     from limner.evaluate import save_evaluation, table
 
-    if run.best.is_file():
-        state = torch.load(run.best, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+    if best.best is not None:
+        task.load_state_dict(read_checkpoint(run.best)["state_dict"])
     split = config.data.get("test") if config.test_after_fit else None
     metrics: dict[str, float] = {}
     if split is not None:
@@ -182,16 +207,16 @@ def finish(
         save_evaluation(run.path / "eval" / split, task, data, split)
         for logger in trainer.loggers:
             logger.log_metrics({k: v for k, v in metrics.items() if k.startswith(f"{split}/")}, trainer.global_step)
-    write_json(run.path / "result.json", {"objective": best.best, "epoch": best.best_epoch, "metrics": metrics})
-    print(f"trained in {seconds:,.0f} s; best {config.callbacks.monitor} {best.best} in epoch {epoch(best)}")
+    result = {"objective": best.best, "mode": best.mode, "epoch": best.best_epoch, "metrics": metrics}
+    write_json(run.path / "result.json", result)
+    reached = "nothing validated"
+    if best.best is not None and best.best_epoch is not None:
+        reached = f"best {best.monitor} {best.best:.2f} in epoch {best.best_epoch + 1}"
+    print(f"trained in {seconds:,.0f} s; {reached}")
     if split is not None:
         print(table(split, task.scores, len(task.last_rows)))
     print(f"model:    {shown(run.package)}\nevaluate: limner evaluate run={shown(run.path)} split={config.data.select}")
     print(f"report:   limner report {shown(run.path)}", flush=True)
-
-
-def epoch(best: Checkpoints) -> str:
-    return "-" if best.best_epoch is None else str(best.best_epoch + 1)
 
 
 def shown(path: Path) -> str:

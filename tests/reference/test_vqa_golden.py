@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from limner.errors import UserError
 from limner.losses import soft_bce
 from limner.models.question import QuestionEncoder
 from limner.models.updown_vqa import UpDownVQA
@@ -160,3 +161,65 @@ def test_full_size_names_shapes_and_count(shared, name):
     }
     assert sum(p.numel() for p in model.parameters()) == meta["parameters"]
     assert len(list(model.parameters())) == meta["trainable_tensors"]
+
+
+def tiny_checkpoint():
+    sizes = {"rows": 8, "embed_dim": 5, "hidden": 4, "feature_dim": 6, "classifier_hidden": 7, "answers": 3}
+    return {
+        f"module.{prefix}.{leaf}": torch.rand(importers._shape(shape, sizes))
+        for prefix, entry in names.HU_VQA_PRODUCT.items()
+        for leaf, shape in entry.leaves.items()
+    }
+
+
+def test_sizes_from_shapes():
+    sizes = importers.hu_vqa_sizes(tiny_checkpoint())
+    assert sizes == {
+        "words": 7,
+        "embed_dim": 5,
+        "hidden": 4,
+        "feature_dim": 6,
+        "classifier_hidden": 7,
+        "answers": 3,
+        "attention": "product",
+        "dropout_attention": 0.2,
+    }
+
+
+def test_all_that_is_wrong_with_a_checkpoint_is_one_error():
+    state = tiny_checkpoint()
+    del state["module.q_net.main.0.bias"], state["module.w_emb.emb.weight"]
+    state["module.q_emb.rnn.weight_ih_l1"] = torch.zeros(12, 4)
+    state["module.extra"] = torch.zeros(1)
+    state["module.v_att.linear.weight_g"] = torch.zeros(2)
+    state["module.v_net.main.0.bias"] = torch.zeros(9)
+    with pytest.raises(UserError) as error:
+        importers.convert_hu_vqa(state)
+    line = str(error.value)
+    assert "\n" not in line
+    assert "missing: w_emb.emb.weight, q_net.main.0.bias" in line
+    assert "unknown: q_emb.rnn.weight_ih_l1, extra" in line
+    assert "v_att.linear.weight_g is [2], expected []" in line
+    assert "v_net.main.0.bias is [9], expected [4]" in line
+
+
+def test_files_that_are_not_state_dicts(tmp_path):
+    path = tmp_path / "model.pth"
+    with pytest.raises(UserError, match=r"model\.pth: no such file"):
+        importers.read_checkpoint(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"model\.pth: cannot be read: it is not a torch file"):
+        importers.read_checkpoint(path)
+    torch.save(torch.nn.Linear(2, 2), path)  # needs code to be read
+    with pytest.raises(UserError, match=r"it needs code, torch\.nn\.modules\.linear\.Linear, which is never run"):
+        importers.read_checkpoint(path)
+    torch.save({"weight": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(UserError, match="cannot be read, it is damaged"):
+        importers.read_checkpoint(path)
+    torch.save({"epoch": 3, "weight": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="expected tensors only, found others under: epoch"):
+        importers.read_checkpoint(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UserError, match="found a list"):
+        importers.read_checkpoint(path)

@@ -116,6 +116,16 @@ def test_chunked_scores_gradcheck(drop):
     assert torch.autograd.gradcheck(scores, leaves)
 
 
+def test_dropped_product_gradcheck():
+    keys, queries = torch.randn(IMAGES, R, H, dtype=torch.float64), torch.randn(len(IMAGE), 2, H, dtype=torch.float64)
+
+    def scores(*leaves):
+        torch.manual_seed(0)
+        return attention.dropped_product(*leaves, IMAGE, 0.4)
+
+    assert torch.autograd.gradcheck(scores, [keys.requires_grad_(), queries.requires_grad_()])
+
+
 def test_keep_mask_has_its_share_and_mean():
     torch.manual_seed(0)
     mask, scale = keep_mask((3, 333, 101), 0.2, torch.device("cpu"))

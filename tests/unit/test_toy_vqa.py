@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections import Counter, defaultdict
@@ -73,7 +74,9 @@ def oracle(question, things):
         first, second = the(things, found[2]), the(things, found[3])
         word = {"higher": "above", "lower": "below"}[found[1]]
         return (first if relation(first, word, second) else second).shape
-    if found := re.fullmatch(r"(?:is the (.+) on the left or on the right|which side is the (.+) on, left or right)", text):
+    if found := re.fullmatch(
+        r"(?:is the (.+) on the left or on the right|which side is the (.+) on, left or right)", text
+    ):
         thing = the(things, found[1] or found[2])
         assert abs(thing.x - WIDTH / 2) >= 8
         return "left" if thing.x < WIDTH / 2 else "right"
@@ -101,20 +104,20 @@ def accuracy(answer, annotation):
 
 @pytest.fixture(scope="module")
 def train():
-    shown = list(scenes("train", 800))
+    shown = list(scenes("train", 600))
     return shown, *vqa.records(shown)
 
 
 @pytest.fixture(scope="module")
 def val():
-    shown = list(scenes("val", 300))
+    shown = list(scenes("val", 200))
     return shown, *vqa.records(shown)
 
 
 def test_every_answer_is_right(train, val):
-    for shown, questions, annotations in (train, val):
+    for shown, *asked in (train, val):
         things = {scene.image_id: scene.things for scene in shown}
-        for question, annotation in zip(questions, annotations):
+        for question, annotation in zip(*asked):
             assert annotation["multiple_choice_answer"] == oracle(question["question"], things[question["image_id"]])
 
 
@@ -131,8 +134,8 @@ def test_question_alone_stays_under_60_percent(train, val):
     assert 0.25 < sum(scores) / len(scores) < 0.45
     # and no wording that comes often gives its answer away
     for text, answers in by_text.items():
-        if answers.total() >= 20:
-            assert max(answers.values()) / answers.total() < 0.7, text
+        if answers.total() >= 16:
+            assert max(answers.values()) / answers.total() < 0.75, text
 
 
 def test_a_perfect_model_can_reach_100_percent(val):
@@ -167,11 +170,25 @@ def test_shares_and_number_of_questions(train):
         assert len(set(asked)) == len(asked)
 
 
-def test_official_keys_and_files(val, tmp_path, shared):
-    """The written files have the keys of VQA v2's and are read as such."""
+def test_question_types_and_keys_are_official(val, shared):
+    folder = shared / "golden/vqa/vqa_eval"
+    with gzip.open(folder / "v2_mscoco_timbmgvalid_annotations.json.gz") as stream:
+        official = json.load(stream)["annotations"]
+    with gzip.open(folder / "v2_OpenEnded_mscoco_timbmgvalid_questions.json.gz") as stream:
+        asked = json.load(stream)["questions"]
+    known = {annotation["question_type"] for annotation in official}
+    assert set(vqa.QUESTION_TYPES) <= known
+    by_text = {question["question_id"]: question["question"] for question in asked}
+    ours = [a for a in official if a["question_type"] in vqa.QUESTION_TYPES]
+    same = [vqa.question_type(" ".join(by_text[a["question_id"]].split())) == a["question_type"] for a in ours]
+    assert sum(same) / len(same) > 0.97  # the longest known beginning is the official rule too
+    assert set(val[2][0]) == set(official[0]) - {"split"}
+    assert set(val[2][0]["answers"][0]) == set(official[0]["answers"][0])
+    assert set(val[1][0]) == set(asked[0]) - {"split"}
+
+
+def test_files_have_the_official_keys_and_load(val, tmp_path):
     _, questions, annotations = val
-    golden = json.loads((shared / "golden/vqa/vqa_eval/official_result.json").read_text())
-    official_types = set(golden["perQuestionType"]) if "perQuestionType" in golden else None
     write_questions(tmp_path / "q.json", questions, **vqa.header("val", "toy"))
     write_annotations(tmp_path / "a.json", annotations, **vqa.header("val", "toy"))
     written, answered = json.loads((tmp_path / "q.json").read_text()), json.loads((tmp_path / "a.json").read_text())
@@ -183,7 +200,6 @@ def test_official_keys_and_files(val, tmp_path, shared):
     for annotation in annotations:
         assert [given["answer_id"] for given in annotation["answers"]] == list(range(1, 11))
         assert {given["answer_confidence"] for given in annotation["answers"]} <= {"yes", "maybe", "no"}
-        assert official_types is None or annotation["question_type"] in official_types
     split = load_split(tmp_path / "q.json", tmp_path / "a.json")
     assert len(split) == len(questions)
     assert set(split.answer_types) == {"yes/no", "number", "other"}

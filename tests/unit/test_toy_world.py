@@ -18,7 +18,7 @@ from limner.errors import UserError
 from limner.extract.components import ComponentsExtractor
 from limner.extract.run import extract
 
-SMALL = {"train": 12, "val": 5, "test": 4}
+SMALL = {"train": 5, "val": 3, "test": 3}
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +48,19 @@ def test_more_scenes_continue_the_list():
 
 
 def test_splits_share_no_scene_and_no_id():
-    shown = {split: list(scenes(split, 300, seed=1)) for split in SPLITS}
+    shown = {split: list(scenes(split, 200, seed=1)) for split in SPLITS}
     contents = {split: {scene.contents for scene in shown[split]} for split in SPLITS}
-    assert all(len(contents[split]) == 300 for split in SPLITS)  # nor does a split repeat one
+    assert all(len(contents[split]) == 200 for split in SPLITS)  # nor does a split repeat one
     assert not contents["train"] & contents["val"]
     assert not contents["train"] & contents["test"]
     assert not contents["val"] & contents["test"]
     assert all(split_of(content) == split for split in SPLITS for content in contents[split])
     ids = [scene.image_id for split in SPLITS for scene in shown[split]]
-    assert len(set(ids)) == len(ids) == 900
+    assert len(set(ids)) == len(ids) == 600
 
 
 def test_scenes_use_the_whole_world_and_nothing_touches():
-    shown = list(scenes("train", 300))
+    shown = list(scenes("train", 200))
     things = [thing for scene in shown for thing in scene.things]
     assert {len(scene.things) for scene in shown} == set(range(3, 9))
     assert {thing.shape for thing in things} == set(SHAPES)
@@ -109,7 +109,7 @@ def test_folder_holds_what_the_manifest_says(world):
 
 
 def test_features_are_those_of_the_pictures(world, tmp_path):
-    assert extract(world / "images", tmp_path / "again.h5", ComponentsExtractor()) == 21
+    assert extract(world / "images", tmp_path / "again.h5", ComponentsExtractor()) == 11
     stored, again = FeatureStore(world / "regions.h5"), FeatureStore(tmp_path / "again.h5")
     assert stored.fingerprint == again.fingerprint
     assert FeatureStore(world / "grid.h5").image_ids.tolist() == stored.image_ids.tolist()

@@ -143,3 +143,25 @@ def test_more_wrong_options():
         make(feature_dim=0)
     with pytest.raises(UserError, match="'swish'"):
         make(activation="swish")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("options", [{}, PAPER | {"hidden": 8}, {"encoder": "lstm", "layers": 2}])
+def test_cuda_gives_the_same_answers_and_gradients(options, inputs):
+    model = make(**options).eval()
+    scores = torch.rand(5, 4)
+    results = []
+    for device in ("cpu", "cuda"):
+        model.zero_grad()
+        model.to(device).train()  # cuDNN has no backward in evaluation mode
+        for module in model.modules():
+            if isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.0
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        output = model(*(x.to(device) for x in inputs))
+        soft_bce(output.logits, scores.to(device)).mean.backward()
+        results.append([output.logits.detach().cpu(), *(p.grad.cpu() for p in model.parameters())])
+    for ours, theirs in zip(*results):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

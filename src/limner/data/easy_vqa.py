@@ -1,7 +1,7 @@
 """The data set easy-VQA in the format of VQA v2: 5,000 pictures of one shape each, 48,248 questions by others.
 
-The PyPI package `easy-vqa` (MIT, Victor Zhou) brings the pictures and the questions. They keep their wording; each answer
-is given ten times. Its test set stays the test set, an eighth of its training pictures becomes val.
+The PyPI package `easy-vqa` (MIT, Victor Zhou) brings the pictures and the questions. They keep their wording; each
+answer is given ten times. Its test set stays the test set, an eighth of its training pictures becomes val.
 
     DIR/images/{train,val,test}/easyvqa_SPLIT_000000010042.png
         v2_OpenEnded_easyvqa_{split}_questions.json, v2_easyvqa_{split}_annotations.json
@@ -16,7 +16,9 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from limner.data.vqa_files import write_annotations, write_questions
 from limner.errors import UserError, listing
@@ -66,7 +68,11 @@ def build(folder: str | os.PathLike[str]) -> Path:
     for split in ("train", "val", "test"):
         chosen = [question for question in asked if of_split[question[0]] == split]
         questions, annotations = records(chosen)
-        info = {"info": {"description": "easy-VQA, in the format of VQA v2"}, "data_type": "easyvqa", "data_subtype": split}
+        info = {
+            "info": {"description": "easy-VQA, in the format of VQA v2"},
+            "data_type": "easyvqa",
+            "data_subtype": split,
+        }
         write_questions(folder / f"v2_OpenEnded_easyvqa_{split}_questions.json", questions, **info)
         write_annotations(folder / f"v2_easyvqa_{split}_annotations.json", annotations, **info)
         holds[split] = {"images": len({image for image, _, _ in chosen}), "questions": len(chosen)}
@@ -87,7 +93,9 @@ def _is_there(folder: Path) -> bool:
     except (OSError, ValueError):
         found = {}
     if found.get("kind") != KIND or found.get("version") != VERSION:
-        raise UserError(f"{folder}: holds files that are not this version of easy-VQA; choose another or an empty folder")
+        raise UserError(
+            f"{folder}: holds files that are not this version of easy-VQA; choose another or an empty folder"
+        )
     if not found["complete"]:
         return False
     missing = [name for name in found["files"] if not (folder / name).is_file()]
@@ -96,7 +104,7 @@ def _is_there(folder: Path) -> bool:
     return True
 
 
-def _package():
+def _package() -> Any:
     try:
         import easy_vqa
     except ImportError:
@@ -106,7 +114,7 @@ def _package():
     return easy_vqa
 
 
-def split_of(train_numbers) -> dict[int, str]:
+def split_of(train_numbers: Iterable[int]) -> dict[int, str]:
     """Image id -> `train` or `val`: a fixed eighth of the package's training pictures is held out."""
     numbers = sorted(train_numbers)
     held_out = set(random.Random(1).sample(numbers, len(numbers) // VAL_SHARE))
@@ -115,7 +123,8 @@ def split_of(train_numbers) -> dict[int, str]:
 
 def records(asked: list[tuple[int, str, str]]) -> tuple[list[dict], list[dict]]:
     """Question and annotation records for (image id, question, answer); question ids are image_id * 1000 + k."""
-    questions, annotations, so_far = [], [], {}
+    questions, annotations = [], []
+    so_far: dict[int, int] = {}
     for image, text, answer in asked:
         so_far[image] = so_far.get(image, -1) + 1
         ids = {"image_id": image, "question_id": image * 1000 + so_far[image]}
@@ -140,10 +149,14 @@ def _write(path: Path, contents: dict) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """`limner data easy-vqa DIR`. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="limner data easy-vqa", description="Makes VQA v2 files of the package easy-vqa.")
+    parser = argparse.ArgumentParser(
+        prog="limner data easy-vqa", description="Makes VQA v2 files of the package easy-vqa."
+    )
     parser.add_argument("folder", metavar="DIR", help="where to; need not exist")
     folder = build(parser.parse_args(argv).folder)
     holds = json.loads((folder / MANIFEST).read_text())["holds"]
-    parts = ", ".join(f"{split} {held['images']:,} images, {held['questions']:,} questions" for split, held in holds.items())
+    parts = ", ".join(
+        f"{split} {held['images']:,} images, {held['questions']:,} questions" for split, held in holds.items()
+    )
     print(f"{folder}: {parts}; regions.h5 too")
     return 0

@@ -169,7 +169,8 @@ class _Prefetch:
         self._batches, self._number, self._make, self._ahead, self._ring = batches, number, make, ahead, ring
         self._change = threading.Condition()
         self._ready: deque[dict[str, Any]] = deque()
-        self._drawn, self._error, self._stopped, self._pid = 0, None, False, os.getpid()
+        self._drawn, self._stopped, self._pid = 0, False, os.getpid()
+        self._error: BaseException | None = None
         self._fence: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._work, name="limner-batches", daemon=True)
         _RUNNING.add(self)

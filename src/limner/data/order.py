@@ -62,12 +62,14 @@ class BatchOrder:
         self.size, self.batch_size, self.seed, self.shuffle = size, batch_size, seed, shuffle
         self.rank, self.world = rank, world
         # Units are drawn: single items, or groups. Unit u holds _items[_starts[u] : _starts[u] + _counts[u]].
+        self._starts: np.ndarray | None = None
+        self._counts: np.ndarray | None = None
         if by_group:
             _, group, self._counts = np.unique(_of_length(groups, size), return_inverse=True, return_counts=True)
             self._items = np.argsort(group, kind="stable")
             self._starts = np.cumsum(self._counts) - self._counts
         else:
-            self._items, self._starts, self._counts = np.arange(size), None, None
+            self._items = np.arange(size)
         self._costs = None if costs is None or not shuffle else self._unit_costs(_of_length(costs, size))
 
     def __len__(self) -> int:
@@ -92,7 +94,7 @@ class BatchOrder:
         if self._costs is not None:
             items = np.arange(len(units)) if self._counts is None else np.cumsum(self._counts[units]) - 1
             units = units[np.lexsort((self._costs[units], items // (WINDOW * self.batch_size)))]
-        if self._starts is None:
+        if self._starts is None or self._counts is None:
             return units
         counts = self._counts[units]
         ends = np.cumsum(counts)

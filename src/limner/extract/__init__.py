@@ -25,8 +25,15 @@ class Regions(NamedTuple):
 class Extractor(Protocol):
     """What `run.extract` asks of an extractor."""
 
-    name: str
-    dim: int
+    @property
+    def name(self) -> str:
+        """What the feature file is marked with."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one region's feature."""
+        ...
 
     def __call__(self, image: np.ndarray) -> Regions:
         """Regions of a picture, (H, W, 3) uint8 RGB."""

@@ -1,7 +1,7 @@
 """`limner features extract images=DIR out=FILE [extractor=NAME] [extractor.KEY=VALUE ...]`.
 
-The configuration is composed by Hydra from `conf/extract.yaml` and `conf/extractor/NAME.yaml`. An extractor of one's own
-is a YAML file whose `_target_` names a class; `--config-dir DIR` finds it in `DIR/extractor`.
+The configuration is composed by Hydra from `conf/extract.yaml` and `conf/extractor/NAME.yaml`. An extractor of one's
+own is a YAML file whose `_target_` names a class; `--config-dir DIR` finds it in `DIR/extractor`.
 """
 
 from __future__ import annotations
@@ -120,10 +120,10 @@ def _same_kinds(config: DictConfig, base: DictConfig) -> None:
         raise UserError(f"progress={config.progress}: expected true or false")
 
 
-def _made(settings: DictConfig) -> Any:
+def _made(config: DictConfig) -> Any:
     from hydra.utils import get_class
 
-    settings = OmegaConf.to_container(settings, resolve=True)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
     target = settings.pop("_target_")
     try:
         return get_class(target)(**settings)

@@ -92,40 +92,36 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
     k = len(kept)
     if not k:
         return np.zeros((0, len(ENTRIES)), np.float32), np.zeros((0, 4), np.float32)
-    rank = np.full(pixels.count, -1, np.int64)
+    rank = np.full(pixels.count, k, np.int64)
     rank[kept] = np.arange(k)
-    label = rank[pixels.label]
-    inside = np.flatnonzero(label >= 0)
-    label, x, y = label[inside], pixels.x[inside], pixels.y[inside]
+    order = np.argsort(rank[pixels.label], kind="stable")  # pixels by component: then one reduceat serves all sums
+    label = rank[pixels.label[order]]
+    starts = np.searchsorted(label, np.arange(k + 1))
+    order, label, starts = order[: starts[k]], label[: starts[k]], starts[:k]
+    x, y = pixels.x[order], pixels.y[order]
+    area = np.diff(np.append(starts, len(label))).astype(np.float64)
 
-    def total(values: np.ndarray | None = None) -> np.ndarray:
-        return np.bincount(label, weights=values, minlength=k)
+    def mean(*planes: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(np.stack(planes), starts, axis=1) / area
 
-    area = total().astype(np.float64)
-    x1, y1 = np.full(k, width), np.full(k, height)
-    x2, y2 = np.zeros(k, np.int64), np.zeros(k, np.int64)
-    np.minimum.at(x1, label, x)
-    np.minimum.at(y1, label, y)
-    np.maximum.at(x2, label, x + 1)
-    np.maximum.at(y2, label, y + 1)
+    x1, x2 = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts) + 1
+    y1, y2 = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts) + 1
     w, h = x2 - x1, y2 - y1
 
     # Colour: the palest pixels are edges, half ground; only those near the patch's full strength count.
-    strength = pixels.strength[inside]
-    strongest = np.zeros(k, np.float32)
-    np.maximum.at(strongest, label, strength)
-    full = strength >= 0.85 * strongest[label]
-    rgb = [np.bincount(label[full], weights=pixels.rgb[c, inside[full]], minlength=k) for c in range(3)]
-    color = np.stack(rgb, 1) / np.bincount(label[full], minlength=k)[:, None] / 255
+    strength = pixels.strength[order]
+    full = strength >= 0.85 * np.maximum.reduceat(strength, starts)[label]
+    red, green, blue, counted = mean(*(pixels.rgb[:, order] * full), full)
+    color = np.stack([red, green, blue], 1) / counted[:, None] / 255
 
     # Moments: pixels as points, around the centre of mass, in units of the square root of the area.
-    cx, cy = total(x) / area, total(y) / area
+    cx, cy = mean(x, y)
     root = np.sqrt(area)
     dx, dy = (x - cx[label]) / root[label], (y - cy[label]) / root[label]
     dxx, dyy, dxy = dx * dx, dy * dy, dx * dy
-    eta = {"20": dxx, "11": dxy, "02": dyy, "30": dxx * dx, "21": dxx * dy, "12": dyy * dx, "03": dyy * dy,
-           "40": dxx * dxx, "22": dxx * dyy, "04": dyy * dyy}  # fmt: skip
-    eta = {name: total(values) / area for name, values in eta.items()}
+    names = ("20", "11", "02", "30", "21", "12", "03", "40", "22", "04")
+    sums = mean(dxx, dxy, dyy, dxx * dx, dxx * dy, dyy * dx, dyy * dy, dxx * dxx, dxx * dyy, dyy * dyy)
+    eta = dict(zip(names, sums))
     hu = [
         eta["20"] + eta["02"],
         np.hypot(eta["20"] - eta["02"], 2 * eta["11"]),  # the square roots of the 2nd to 4th keep one scale
@@ -144,7 +140,8 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
         2 * (cx + 0.5) / width - 1, 2 * (cy + 0.5) / height - 1,
         2 * x1 / width - 1, 2 * y1 / height - 1, 2 * x2 / width - 1, 2 * y2 / height - 1,
         _log(w / width), _log(h / height), _log(np.sqrt(area / (width * height))),
-        2 * area / (w * h) - 1, np.clip(np.log2(w / h) / 2, -1, 1), np.sqrt(np.minimum(4 * np.pi * area / perimeter**2, 1)),
+        2 * area / (w * h) - 1, np.clip(np.log2(w / h) / 2, -1, 1),
+        np.sqrt(np.minimum(4 * np.pi * area / perimeter**2, 1)),
         6 * eta["20"], 6 * eta["11"], 6 * eta["02"],
         *(30 * eta[name] for name in ("30", "21", "12", "03")),
         *(30 * eta[name] for name in ("40", "22", "04")),

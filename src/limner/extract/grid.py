@@ -45,7 +45,9 @@ class GridExtractor:
         """Regions of a picture (H, W, 3) uint8."""
         height, width = image.shape[:2]
         if min(height, width) < self.cells:
-            raise UserError(f"grid: a picture has {width} x {height} pixels, expected {self.cells} or more: lower cells")
+            raise UserError(
+                f"grid: a picture has {width} x {height} pixels, expected {self.cells} or more: lower cells"
+            )
         rows = np.arange(self.cells + 1) * height // self.cells
         columns = np.arange(self.cells + 1) * width // self.cells
         planes = _planes(image)

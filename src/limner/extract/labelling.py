@@ -26,12 +26,11 @@ class Pixels:
     def __init__(self, image: np.ndarray, *, threshold: float, similarity: float) -> None:
         height, width = image.shape[:2]
         self.ground = background(image)
-        low, high = np.ceil(self.ground - threshold), np.floor(self.ground + threshold)
-        same = np.ones((height, width), bool)
-        for channel in range(3):  # a channel at a time: reducing over a last axis of 3 is several times slower
-            plane = image[..., channel]
-            same &= (plane >= low[channel]) & (plane <= high[channel])
-        place = np.flatnonzero(~same.ravel())
+        low = np.clip(np.ceil(self.ground - threshold), 0, 255).astype(np.uint8)
+        high = np.clip(np.floor(self.ground + threshold), 0, 255).astype(np.uint8)
+        rows = image.reshape(height, width * 3)  # whole rows at once: several times faster than an axis of 3
+        other = ((rows < np.tile(low, width)) | (rows > np.tile(high, width))).reshape(-1, 3)
+        place = np.flatnonzero(other[:, 0] | other[:, 1] | other[:, 2])
         self.y, self.x = np.divmod(place, width)
         self.rgb = image.reshape(-1, 3)[place].T.astype(np.float32)
         hue = self.rgb - self.ground[:, None]  # a smooth edge mixes in the ground: that keeps the direction of this

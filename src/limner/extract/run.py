@@ -39,18 +39,19 @@ def image_id(path: Path) -> int | None:
 
 def image_ids(paths: Iterable[Path]) -> dict[int, Path]:
     """Id -> picture. Raises `UserError` for names without an id, and for two pictures with the same one."""
-    named = [(image_id(path), path) for path in paths]
-    without = [path for number, path in named if number is None]
+    found: dict[int, Path] = {}
+    without, twice = [], []
+    for path in paths:
+        number = image_id(path)
+        if number is None:
+            without.append(path)
+        elif found.setdefault(number, path) is not path:
+            twice.append(f"{number} ({found[number]}, {path})")
     if without:
         raise UserError(
             f"pictures without an id: {listing(without)}; expected a name that ends with its image id, such as "
             "000000000042.jpg: rename them, or leave them out"
         )
-    found: dict[int, Path] = {}
-    twice = []
-    for number, path in named:
-        if found.setdefault(number, path) is not path:
-            twice.append(f"{number} ({found[number]}, {path})")
     if twice:
         raise UserError(f"two pictures have the same image id: {listing(twice)}; rename one of each, or leave it out")
     return found
@@ -58,7 +59,8 @@ def image_ids(paths: Iterable[Path]) -> dict[int, Path]:
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """A picture as (H, W, 3) uint8 RGB; transparent parts become white. Raises OSError for a broken file."""
-    with Image.open(path) as image:
+    with Image.open(path) as file:
+        image: Image.Image = file
         if "A" in image.mode or "transparency" in image.info:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -105,8 +107,8 @@ def extract(
             add(writer, extractor, number, image)
         if broken:
             raise UserError(
-                f"{len(broken):,} of {len(paths):,} pictures cannot be read: {listing(broken)}; the others are done and "
-                "kept: mend or remove these and run the same command again"
+                f"{len(broken):,} of {len(paths):,} pictures cannot be read: {listing(broken)}; the others are done "
+                "and kept: mend or remove these and run the same command again"
             )
     return len(paths)
 
@@ -154,7 +156,8 @@ def _told(todo: list[int], total: int, out: str | os.PathLike[str]) -> Iterator[
         now = time.monotonic()
         if count and now - told > (0.2 if live else 60):
             told, rate = now, count / (now - start)
-            text = f"{before + count:,} of {total:,} images, {rate:,.0f} a second, {(len(todo) - count) / rate:,.0f} s left"
+            left = (len(todo) - count) / rate
+            text = f"{before + count:,} of {total:,} images, {rate:,.0f} a second, {left:,.0f} s left"
             print(f"\r{text}   " if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
         yield number
     if live and todo:

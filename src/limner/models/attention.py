@@ -16,7 +16,7 @@ from limner.models.layers import Layer, activate, linear, width
 from limner.models.regions import RegionBatch
 
 # how many values of (questions, regions, hidden) are made at a time: on a CPU they stay in its cache
-CHUNK = {"cpu": 1 << 17, "cuda": 1 << 26}
+CHUNK = {"cpu": 1 << 18, "cuda": 1 << 26}
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
@@ -51,8 +51,7 @@ class _ChunkedScores(torch.autograd.Function):
         scores = questions.new_empty(len(questions), regions.shape[1], len(weight))
         masks, scale = [], 1.0
         hidden = weight.shape[1]
-        step = max(1, CHUNK.get(regions.device.type, 1 << 20) // (regions.shape[1] * questions.shape[-1]))
-        chunks = [slice(a, min(a + step, len(image))) for a in range(0, len(image), step)]
+        chunks = _chunks(regions, len(image), questions.shape[1])
         with torch.autocast(regions.device.type, enabled=False):
             for part in chunks:
                 made = joint(regions.index_select(0, image[part]), questions[part].unsqueeze(1))  # [b, r, h]
@@ -89,6 +88,53 @@ class _ChunkedScores(torch.autograd.Function):
                 dquestions[part] = dq
                 dregions.index_add_(0, image[part], dv)
         return dregions, dquestions, dweight, None, None, None
+
+
+class _DroppedProduct(torch.autograd.Function):
+    """scores[b, r, g] = sum_h mask[b, r, h] regions[image[b], r, h] queries[b, g, h], a few questions at a time.
+
+    What product attention is with dropout. Beside `_ChunkedScores` it needs half the passes over (b, R, H): the
+    question and the score weight are one factor, made before.
+    """
+
+    @staticmethod
+    def forward(ctx, regions, queries, image, drop) -> Tensor:
+        scores = queries.new_empty(len(queries), regions.shape[1], queries.shape[1])
+        masks, scale = [], 1.0
+        ctx.chunks = _chunks(regions, len(image), regions.shape[2])
+        with torch.autocast(regions.device.type, enabled=False):
+            for part in ctx.chunks:
+                made = regions.index_select(0, image[part])  # [b, r, h]
+                mask, scale = keep_mask(made.shape, drop, made.device)
+                masks.append(mask)
+                torch.bmm(made.mul_(mask), queries[part].mT, out=scores[part])
+        ctx.save_for_backward(regions, queries, image, *masks)
+        ctx.scale = scale
+        return scores.mul_(scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dscores: Tensor):
+        regions, queries, image, *masks = ctx.saved_tensors
+        dscores = dscores * ctx.scale
+        dregions, dqueries = torch.zeros_like(regions), torch.empty_like(queries)
+        with torch.autocast(regions.device.type, enabled=False):
+            for mask, part in zip(masks, ctx.chunks):
+                made = regions.index_select(0, image[part]).mul_(mask)
+                torch.bmm(dscores[part].mT, made, out=dqueries[part])
+                torch.bmm(dscores[part], queries[part], out=made)
+                dregions.index_add_(0, image[part], made.mul_(mask))
+        return dregions, dqueries, None, None
+
+
+def _chunks(regions: Tensor, count: int, width: int) -> list[slice]:
+    step = max(1, CHUNK.get(regions.device.type, 1 << 20) // max(1, regions.shape[1] * width))
+    return [slice(a, min(a + step, count)) for a in range(0, count, step)]
+
+
+def dropped_product(regions: Tensor, queries: Tensor, image: Tensor, drop: float) -> Tensor:
+    """dropout(regions of each question) . queries: `regions (I, R, H)`, `queries (B, G, H)` to `(B, R, G)`."""
+    return _DroppedProduct.apply(regions, queries.to(regions.dtype), image, drop)
 
 
 def chunked_scores(
@@ -133,14 +179,14 @@ class ProductAttention(nn.Module):
         keys = regions.layer(self.region.linear, relu=relu)  # [i, r, h]
         keys = keys if relu else activate(self.region.activation, keys)
         question = self.question(question)
-        weight, bias = self.score.weight, self.score.bias
+        queries = question.unsqueeze(1) * self.score.weight  # [b, g, h], since W (p * s) = p (W * s)
         if self.training and self.dropout:
-            scores = chunked_scores(keys, question, weight, regions.image, torch.mul, self.dropout).mT
-        else:  # W (p * s) = p (W * s): a matrix product for each image, and no joint at all
-            spread = regions.groups.spread(question.unsqueeze(1) * weight)  # [i, q, g, h]
+            scores = dropped_product(keys, queries, regions.image, self.dropout).mT
+        else:  # a matrix product for each image, and no joint at all
+            spread = regions.groups.spread(queries)  # [i, q, g, h]
             scores = torch.bmm(spread.flatten(1, 2).to(keys.dtype), keys.mT)  # [i, q * g, r]
             scores = regions.groups.collect(scores.unflatten(1, spread.shape[1:3]))
-        return masked_softmax(scores + bias[:, None], regions.question_mask.unsqueeze(1))
+        return masked_softmax(scores + self.score.bias[:, None], regions.question_mask.unsqueeze(1))
 
 
 class ConcatAttention(nn.Module):

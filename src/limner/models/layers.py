@@ -98,15 +98,14 @@ def set_weight(layer: nn.Linear | WeightNormLinear, matrix: Tensor) -> None:
     Raises:
         UserError: if the shape differs, or every value is zero in a weight-normalised layer (it has no direction).
     """
-    normed = isinstance(layer, WeightNormLinear)
-    target = layer.weight_v if normed else layer.weight
+    target = layer.weight_v if isinstance(layer, WeightNormLinear) else layer.weight
     if tuple(matrix.shape) != tuple(target.shape):
         raise UserError(f"initial weights: found shape {tuple(matrix.shape)}, expected {tuple(target.shape)}")
-    if normed and not matrix.any():
-        raise UserError("initial weights: every value is zero, which weight normalisation cannot express")
+    if isinstance(layer, WeightNormLinear):
+        if not matrix.any():
+            raise UserError("initial weights: every value is zero, which weight normalisation cannot express")
+        layer.weight_g.copy_(matrix.norm())
     target.copy_(matrix)
-    if normed:
-        layer.weight_g.copy_(layer.weight_v.norm())
 
 
 class Layer(nn.Module):

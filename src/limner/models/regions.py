@@ -133,7 +133,7 @@ class _Project(torch.autograd.Function):
         rows = batch.feats.flatten(0, 1)
         new = weight.new_empty if real is None else weight.new_zeros
         out = new(len(rows), len(weight))
-        ctx.blocks = _blocks(len(rows) if real is None else len(real))
+        ctx.blocks = _blocks(len(rows) if real is None else len(real), BLOCK)
         for a, b in ctx.blocks:
             x = batch.ready(rows[a:b] if real is None else rows.index_select(0, real[a:b]))
             y = out[a:b] if real is None else out.new_empty(b - a, len(weight))
@@ -185,5 +185,5 @@ class _Pool(torch.autograd.Function):
         return dweights, None
 
 
-def _blocks(count: int, size: int = BLOCK) -> list[tuple[int, int]]:
+def _blocks(count: int, size: int) -> list[tuple[int, int]]:
     return [(a, min(a + size, count)) for a in range(0, count, size)]

@@ -13,7 +13,7 @@ Shapes: I images, R regions, D features, B questions, T tokens, H hidden, A answ
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class UpDownVQA(nn.Module):
     ) -> None:
         super().__init__()
         _check(dict(locals()))
-        style = {"activation": activation, "weight_norm": weight_norm}
+        style: dict[str, Any] = {"activation": activation, "weight_norm": weight_norm}
         self.question = QuestionEncoder(
             words=words,
             embed_dim=embed_dim,
@@ -111,10 +111,11 @@ class UpDownVQA(nn.Module):
         if attention != "none":
             self.region_net = Layer(feature_dim * glimpses, hidden, **style)
         style["dropout"] = dropout_classifier
-        if classifier == "single":
-            self.classifier = MLP(hidden, classifier_hidden, answers, **style)
-        else:
-            self.classifier = TwoStream(hidden, embed_dim, image_answer_dim, answers, **style)
+        self.classifier: MLP | TwoStream = (
+            MLP(hidden, classifier_hidden, answers, **style)
+            if classifier == "single"
+            else TwoStream(hidden, embed_dim, image_answer_dim, answers, **style)
+        )
 
     def forward(self, feats: Tensor, mask: Tensor, image: Tensor, tokens: Tensor) -> VQAOutput:
         """Answer questions.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from limner.errors import UserError, listing
-from limner.schema import VERBS, schema_for
+from limner.schema import TARGETED, VERBS, schema_for, target_of
 from limner.schema.keys import documented
 
 
@@ -23,12 +24,28 @@ def check(verb: str, config: DictConfig) -> None:
     faults = list(typed(VERBS[verb], config, ""))
     for name, node in config.items_ex(resolve=False):
         schema = schema_for(node, str(name)) if isinstance(node, DictConfig) else None
+        faults += targets(str(name), node) if schema is None else []
         if schema is not None:
             faults += typed(schema, node, f"{name}.")
     if not faults:
         faults = {"train": train_rules, "evaluate": evaluate_rules, "predict": predict_rules}[verb](config)
     if faults:
         raise UserError("; ".join(faults))
+
+
+def targets(name: str, node: Any) -> list[str]:
+    """A line when the class that a node names is nowhere: a mistyped `_target_`, or a package that is not installed."""
+    target = str(node.get("_target_") or "") if isinstance(node, DictConfig) else ""
+    if not target:
+        return []
+    if target.startswith(("limner.", "torch.")):
+        known = listing([target_of(cls) for cls in TARGETED], show=20)
+        return [] if target.startswith("torch.") else [f"{name}._target_={target}: limner has no such class; {known}"]
+    if find_spec(target.partition(".")[0]) is None:
+        return [
+            f"{name}._target_={target}: there is no package {target.partition('.')[0]}; add its folder to PYTHONPATH"
+        ]
+    return []
 
 
 def typed(schema: type, node: DictConfig, prefix: str):
@@ -49,44 +66,59 @@ def typed(schema: type, node: DictConfig, prefix: str):
         except OmegaConfBaseException:  # a mandatory value that is missing (???)
             yield f"{prefix}{name}: must be given: {known[name].metadata['doc']}"
             continue
-        if isinstance(value, DictConfig) and "_target_" not in value and known[name].type not in (Any, "Any"):
-            if not str(known[name].type).startswith("dict"):
-                continue  # a group of its own, checked by its own schema
+        kind = str(known[name].type).replace("common.", "")
+        if isinstance(value, DictConfig) and not kind.startswith(("dict", "Any")) and dataclass_of(known[name]):
+            continue  # a group of its own, checked by its own schema
         try:
             reference[name] = value
         except OmegaConfBaseException:
-            expected = str(known[name].type).replace("common.", "")
-            yield f"{prefix}{name}: found '{value}', expected {expected} ({known[name].metadata['doc']})"
+            hint = f", say [{value}]" if kind.startswith("list") and isinstance(value, str) else ""
+            yield f"{prefix}{name}: found '{shown(value)}', expected {kind}{hint} ({known[name].metadata['doc']})"
             continue
-        choices, low = known[name].metadata["choices"], known[name].metadata["low"]
-        if choices and value not in choices:
-            yield f"{prefix}{name}: found '{value}', expected one of {', '.join(map(str, choices))}"
-        if low is not None and value is not None and not isinstance(value, (DictConfig, list)) and value < low:
-            yield f"{prefix}{name}: found {value}, expected at least {low}"
+        rule = known[name].metadata
+        if rule["choices"] and value not in rule["choices"]:
+            yield f"{prefix}{name}: found '{shown(value)}', expected one of {', '.join(map(shown, rule['choices']))}"
+        if isinstance(value, (int, float)):
+            if rule["low"] is not None and not value >= rule["low"]:
+                yield f"{prefix}{name}: found {value}, expected at least {rule['low']}"
+            if rule["high"] is not None and not value <= rule["high"]:
+                yield f"{prefix}{name}: found {value}, expected at most {rule['high']}"
+    for name in known:
+        if name not in node:
+            yield f"{prefix}{name}: is missing; expected {known[name].metadata['doc']}"
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on the command line."""
+    return "null" if value is None else str(value)
+
+
+def dataclass_of(field: Any) -> bool:
+    """Is a key a whole group (trainer, logger, ...)?"""
+    return is_dataclass(field.default_factory)
 
 
 def train_rules(config: DictConfig) -> list[str]:
     """What must fit together in a training run."""
     faults = []
     data, model = config.data, config.model
-    if "features" in data and "attention" in model:
-        if model.attention != "none" and not data.features:
-            faults.append(
-                f"data.features is empty but model.attention={model.attention} needs an image: give feature stores, "
-                "or model.attention=none for a question-only model"
-            )
+    if "features" in data and model.get("attention", "none") != "none" and not data.features:
+        faults.append(
+            f"data.features is empty but model.attention={model.attention} needs an image: give feature stores, "
+            "or model.attention=none for a question-only model"
+        )
     if model.get("classifier") == "two_stream" and model.get("attention") == "none":
         faults.append("model.classifier=two_stream needs an image: model.attention=none leaves its image stream empty")
     if "questions" in data:
         faults += split_rules(data)
-    if config.trainer.strategy == "ddp_spawn":
-        faults.append("trainer.strategy=ddp_spawn counts samples twice on the CPU: use trainer.strategy=ddp")
+    if not config.callbacks.monitor.startswith("val/"):
+        faults.append(f"callbacks.monitor={config.callbacks.monitor}: expected a validation metric, such as val/score")
     return faults or missing_files(data)
 
 
 def split_rules(data: DictConfig) -> list[str]:
     """Every split that is used has questions, and annotations where they are needed."""
-    faults = []
+    faults: list[str] = []
     for split in {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}:
         if split not in data.questions:
             faults.append(f"data.questions has no split '{split}'; it has {listing(sorted(data.questions))}")
@@ -131,10 +163,10 @@ def missing_files(data: DictConfig) -> list[str]:
 def advice_for(key: str) -> str:
     """The next step for a missing file of a data set that limner cannot draw itself."""
     if key == "data.features":
-        return "make it with: python scripts/extract_features.py images=DIR out=FILE, or: limner features convert OLD NEW"
+        return "make it with: limner features extract images=DIR out=FILE, or: limner features convert OLD NEW"
     if key == "data.glove":
         return "fetch glove.6B.zip from nlp.stanford.edu/projects/glove, or start from random words: data.glove=null"
-    if key.startswith("data.questions") or key.startswith("data.annotations"):
+    if key.startswith(("data.questions", "data.annotations")):
         return "fetch the VQA v2 zips from visualqa.org into data.folder, or leave the split out of data.words_from"
     return f"correct {key}, or set it to null"
 
@@ -145,9 +177,9 @@ def evaluate_rules(config: DictConfig) -> list[str]:
         return ["evaluate: give run=RUN_FOLDER or model=PACKAGE (or model=[A,B] for an ensemble), one of the two"]
     if config.run is not None and not Path(config.run).is_dir():
         return [f"run: there is no folder {config.run}; limner ls shows the runs"]
-    if config.data is not None and "questions" in config.data:
-        if config.split not in config.data.questions:
-            return [f"split={config.split}: data.questions has {listing(sorted(config.data.questions))}"]
+    data = config.get("data")
+    if data is not None and "questions" in data and config.split not in data.questions:
+        return [f"split={config.split}: data.questions has {listing(sorted(data.questions))}"]
     return missing_packages(config.model)
 
 

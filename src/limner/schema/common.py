@@ -90,10 +90,11 @@ class Trainer:
     accelerator: str = key("auto", "where to compute", choices=("auto", "cpu", "gpu", "mps"))
     devices: Any = key(1, "processes on this machine, one a device; 'auto': all devices")
     num_nodes: int = key(1, "machines", low=1)
-    strategy: str = key("auto", "auto, or ddp for several processes")
-    precision: str = key("32-true", "arithmetic of the forward pass: 32-true, bf16-mixed, 16-mixed, 64-true")
+    strategy: str = key("auto", "auto, or ddp for several processes", choices=("auto", "ddp"))
+    precision: str = key("32-true", "arithmetic of the forward pass",
+                         choices=("32-true", "bf16-mixed", "16-mixed", "64-true"))  # fmt: skip
     threads: int | None = key(None, "threads a process computes with; null: what torch chooses")
-    gradient_clip_val: float | None = key(None, "largest global gradient norm; null: no clipping")
+    gradient_clip_val: float | None = key(None, "largest global gradient norm; null: no clipping", low=0)
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimiser step", low=1)
     check_val_every_n_epoch: int = key(1, "epochs between two validations", low=1)
     limit_train_batches: float = key(1.0, "share (<= 1.0) or number of training batches an epoch", low=0)
@@ -101,7 +102,8 @@ class Trainer:
     log_every_n_steps: int = key(50, "optimiser steps between two logged lines", low=1)
     deterministic: bool = key(False, "only algorithms that repeat bit by bit (slower on a GPU; the CPU repeats anyway)")
     detect_anomaly: bool = key(False, "stop at the operation that made a NaN gradient (slow)")
-    profiler: str | None = key(None, "simple or advanced: where the time goes, printed at the end")
+    profiler: str | None = key(None, "where the time goes, printed at the end",
+                               choices=(None, "simple", "advanced"))  # fmt: skip
     progress_bar: bool = key(True, "draw a progress bar on a terminal")
 
 
@@ -120,9 +122,13 @@ class Logger:
 class Callbacks:
     monitor: str = key("val/score", "metric that picks the best epoch (and the objective of a sweep)")
     mode: str = key("max", "is a larger or a smaller value better", choices=("max", "min"))
-    patience: int | None = key(None, "epochs without a better score before training stops; null: never stops early")
-    save_every_steps: int | None = key(None, "also write last.ckpt each so many steps; null: only after each epoch")
-    save_every_minutes: float | None = key(10.0, "also write last.ckpt each so many minutes; null: never")
+    patience: int | None = key(
+        None, "epochs without a better score before training stops; null: never stops early", low=1
+    )
+    save_every_steps: int | None = key(
+        None, "also write last.ckpt each so many steps; null: only after each epoch", low=1
+    )
+    save_every_minutes: float | None = key(10.0, "also write last.ckpt each so many minutes; null: never", low=0)
 
 
 @dataclass

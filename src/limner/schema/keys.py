@@ -1,4 +1,4 @@
-"""How a config dataclass says what a key means: `key(default, "one line")`, read by `limner ls --keys` and the checks."""
+"""How a config dataclass says what a key means: `key(default, "one line")`. The checks and `limner ls --keys` read it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from dataclasses import field, fields
 from typing import Any
 
 
-def key(default: Any, doc: str, *, path: bool = False, choices: tuple | None = None, low: float | None = None) -> Any:
+def key(
+    default: Any,
+    doc: str,
+    *,
+    path: bool = False,
+    choices: tuple | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Any:
     """A dataclass field with its one-line documentation.
 
     Args:
@@ -14,9 +22,9 @@ def key(default: Any, doc: str, *, path: bool = False, choices: tuple | None = N
         doc: what the key means, with its unit.
         path: the value names files that must exist before a run starts (a path, or lists and dicts of paths).
         choices: the values allowed.
-        low: the smallest value allowed.
+        low, high: the smallest and the largest value allowed.
     """
-    metadata = {"doc": doc, "path": path, "choices": choices, "low": low}
+    metadata = {"doc": doc, "path": path, "choices": choices, "low": low, "high": high}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -24,7 +32,7 @@ def key(default: Any, doc: str, *, path: bool = False, choices: tuple | None = N
 
 def part(cls: type, doc: str) -> Any:
     """A field that is itself a config dataclass."""
-    return field(default_factory=cls, metadata={"doc": doc, "path": False, "choices": None, "low": None})
+    return field(default_factory=cls, metadata={"doc": doc, "path": False, "choices": None, "low": None, "high": None})
 
 
 def documented(cls: type) -> dict[str, Any]:

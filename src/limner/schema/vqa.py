@@ -28,7 +28,7 @@ class VQAData:
     normalize_answers: bool = key(True, "match normalised answers; false: the published code's raw matching")
     question_length: int = key(14, "first tokens of a question that are read", low=1)
     unknown_words: str = key("skip", "a word outside the vocabulary is skipped or an error", choices=("skip", "error"))
-    max_regions: int | None = key(None, "use the first so many regions of an image; null: all")
+    max_regions: int | None = key(None, "use the first so many regions of an image; null: all", low=1)
     glove: str | None = key(None, "GloVe text file (300-d) that initialises words and answers", path=True)
     answer_images: str | None = key(None, ".npy matrix (answers, D) that initialises the image stream", path=True)
     visual_genome: str | None = key(None, "Visual Genome question_answers.json as extra training data", path=True)
@@ -37,7 +37,7 @@ class VQAData:
     eval_batch_size: int = key(1024, "questions in an evaluation batch, over all processes", low=1)
     group_by_image: bool = key(False, "train on whole images: all questions of an image in one batch (faster)")
     resident: bool = key(False, "keep all features in the device's memory; the loader moves only row numbers")
-    limit: int | None = key(None, "only the first so many questions of each split")
+    limit: int | None = key(None, "only the first so many questions of each split", low=1)
     cache: str = key("outputs/.cache", "folder of parsed files")
     seed: int = key(1, "order of the training batches")
 
@@ -60,9 +60,9 @@ class UpDownVQA:
     classifier: str = key("single", "output layer; two_stream: text and image", choices=("single", "two_stream"))
     classifier_hidden: int = key(2048, "size of the classifier's hidden layer", low=1)
     image_answer_dim: int = key(2048, "size of an answer's image vector (two_stream)", low=1)
-    dropout_embedding: float = key(0.0, "dropout on word vectors", low=0)
-    dropout_attention: float = key(0.2, "dropout in product attention", low=0)
-    dropout_classifier: float = key(0.5, "dropout before the output layer", low=0)
+    dropout_embedding: float = key(0.0, "dropout on word vectors", low=0, high=0.99)
+    dropout_attention: float = key(0.2, "dropout in product attention", low=0, high=0.99)
+    dropout_classifier: float = key(0.5, "dropout before the output layer", low=0, high=0.99)
 
 
 @dataclass

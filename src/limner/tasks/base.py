@@ -6,6 +6,7 @@ the same number on one process and on N, and reports, submission files and metri
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ from limner.losses import Loss
 from limner.metrics import rows as rows_of
 from limner.metrics.rows import Row
 from limner.optim import Constant, Schedule, scheduler
+
+Sums = dict[str, tuple[Any, int]]
+"""Loss name -> (sum over items, a number or a 0-dim tensor; items)."""
 
 
 class Task(pl.LightningModule):
@@ -45,7 +49,11 @@ class Task(pl.LightningModule):
         self.detailed = False
         """Rows carry everything (attention, runners-up); validation during training needs only what is scored."""
         self.scores: dict[str, float] = {}
+        """the last evaluation's metrics, the same on every process"""
         self.last_rows: list[Row] = []
+        self.step_sums: Sums = {}
+        """loss sums and counts of this process since the last optimiser step; `MetricLines` empties it"""
+        self._epoch_sums: Sums = {}
         self._rows: list[Row] = []
 
     # --- what a task defines ---
@@ -72,19 +80,51 @@ class Task(pl.LightningModule):
 
     # --- Lightning's hooks ---
 
+    def on_train_epoch_start(self) -> None:
+        self._epoch_sums = {}
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         losses = self.loss(batch)
-        world = self.trainer.world_size
         for name, (total, count) in losses.items():
-            self.log(f"train/{name}", total.detach() / max(count, 1), sync_dist=world > 1, batch_size=count)
+            for sums in (self.step_sums, self._epoch_sums):
+                before, items = sums.get(name, (0.0, 0))
+                sums[name] = (before + total.detach().to(self.wide), items + count)
         total, count = next(iter(losses.values()))
-        if not torch.isfinite(total.detach()):
-            raise UserError(
-                f"train/loss is {total.item()} at step {self.global_step}: "
-                "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=nan"
-            )
+        self.log("train/loss", total.detach() / max(count, 1), prog_bar=True, logger=False, batch_size=max(count, 1))
         # the mean over the GLOBAL batch: processes may have unequal shares of it, and DDP averages over processes
-        return total * (world / max(batch.get("total", count), 1))
+        return total * (self.trainer.world_size / max(batch.get("total", count), 1))
+
+    @property
+    def wide(self) -> torch.dtype:
+        """What sums are kept in; Apple's GPUs have no float64."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
+    def step_means(self) -> dict[str, float]:
+        """Mean losses over all items of the current optimiser step, on all processes (each must call it)."""
+        return self.means(self.step_sums)
+
+    def epoch_means(self) -> dict[str, float]:
+        """Mean losses over the epoch so far (since the resume in a resumed one), on all processes."""
+        return self.means(self._epoch_sums)
+
+    def means(self, sums: Sums) -> dict[str, float]:
+        """Adds up the processes' sums and divides once.
+
+        Raises:
+            UserError: a loss is not a finite number, on every process alike.
+        """
+        values = [torch.as_tensor(value, dtype=self.wide) for pair in sums.values() for value in pair]
+        added = torch.stack([value.to(self.device) for value in values]) if values else torch.zeros(0)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(added)
+        pairs = added.view(-1, 2).tolist()
+        for name, (total, _) in zip(sums, pairs):
+            if not math.isfinite(total):
+                raise UserError(
+                    f"train/{name} is {total} at step {self.global_step}: "
+                    "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=nan"
+                )
+        return {name: total / max(count, 1) for name, (total, count) in zip(sums, pairs)}
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._rows += self.rows(batch)
@@ -101,7 +141,7 @@ class Task(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.scores = self.score_all()
         for name, value in self.scores.items():
-            self.log(f"val/{name}", value, rank_zero_only=False, sync_dist=False)
+            self.log(f"val/{name}", value, logger=False, rank_zero_only=False, sync_dist=False)
 
     def on_test_epoch_end(self) -> None:
         self.scores = self.score_all()

@@ -7,6 +7,7 @@ lists all of it. Files are read with `weights_only=True`: nothing in them is eve
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,10 +30,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0] if str(error) else "it is not a torch file"
-        raise UserError(f"{path}: cannot be read as plain weights ({reason}): save model.state_dict() alone") from error
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it needs code, {code[1]}, which is never run" if code else "it is not a torch file"
+        raise UserError(f"{path}: cannot be read: {reason}; give a file made by saving model.state_dict()") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not a readable torch checkpoint ({str(error).splitlines()[0][:120]})") from error
+        raise UserError(f"{path}: cannot be read, it is damaged or not a torch file: copy or save it again") from error
     if not isinstance(state, Mapping) or not state:
         found = f"{type(state).__name__} of {len(state)}" if hasattr(state, "__len__") else type(state).__name__
         raise UserError(f"{path}: found a {found}, expected a state dict: save model.state_dict()")

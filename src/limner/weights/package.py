@@ -74,7 +74,9 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
     """
     folder = Path(folder)
     if not (folder / "model.json").is_file():
-        raise UserError(f"{folder} is not a model package: there is no model.json; a finished run has one in RUN/package")
+        raise UserError(
+            f"{folder} is not a model package: there is no model.json; a finished run has one in RUN/package"
+        )
     described = read_json(folder / "model.json")
     if described.get("format", 0) > FORMAT:
         raise UserError(f"{folder}/model.json: format {described['format']} is newer than this limner reads ({FORMAT})")

@@ -83,7 +83,7 @@ def finish(folder: Path, target: Path, names: tuple[str, ...], meta: dict[str, A
             for name, data in source.items():
                 pieces = [data[first[i] : first[i] + records["rows"][i]] for i in images]
                 if name == "features":
-                    hashes = [xxhash.xxh3_64_intdigest(piece) for piece in pieces]
+                    hashes = [xxhash.xxh3_64_intdigest(piece.data) for piece in pieces]
                     bad += [
                         int(records["image_id"][i]) for i, value in zip(images, hashes) if value != records["hash"][i]
                     ]

@@ -114,9 +114,9 @@ class FeatureStore:
         layout = self.layout
         digest = xxhash.xxh3_128()
         for part in (np.array([self.dim]), layout.image_ids, layout.counts):
-            digest.update(np.ascontiguousarray(part, "<i8"))
+            digest.update(np.ascontiguousarray(part, "<i8").data)
         if layout.hashes is not None:
-            digest.update(np.ascontiguousarray(layout.hashes, "<u8"))
+            digest.update(np.ascontiguousarray(layout.hashes, "<u8").data)
         else:
             for position in np.linspace(0, len(self) - 1, 64).astype(int):
                 digest.update(self._bytes(position))
@@ -225,18 +225,20 @@ class FeatureStore:
         for start, stop in zip((first // page * page).tolist(), last.tolist()):
             layout.mapping.madvise(mmap.MADV_WILLNEED, start, stop - start)
 
-    def _bytes(self, position: int) -> np.ndarray:
+    def _bytes(self, position: int) -> memoryview:
         start, count = int(self.layout.starts[position]), int(self.layout.counts[position])
-        return np.ascontiguousarray(self.layout.features[start : start + count]).view(np.uint8)
+        return np.ascontiguousarray(self.layout.features[start : start + count]).data
 
 
 def _copy_rows(source: np.ndarray | SlowRows, starts: np.ndarray, counts: np.ndarray, out: np.ndarray) -> None:
     """out[i, :counts[i]] = source[starts[i] : starts[i] + counts[i]], and zeros after."""
     regions = out.shape[1]
-    plain = isinstance(source, np.ndarray) and source.dtype == out.dtype
-    if plain:  # as integers: the bits of every value are kept, and the copy is one vector loop (see above)
+    plain = False
+    if (
+        isinstance(source, np.ndarray) and source.dtype == out.dtype
+    ):  # as integers: the bits of every value are kept, and the copy is one vector loop (see above)
         bits = np.dtype(f"u{out.dtype.itemsize}")
-        source, out = source.view(bits), out.view(bits)
+        source, out, plain = source.view(bits), out.view(bits), True
     for target, start, count in zip(out, starts.tolist(), counts.tolist()):
         if plain:
             np.positive(source[start : start + count], out=target[:count])

@@ -101,12 +101,12 @@ class FeatureWriter:
         values = self._checked(where, np.asarray(features), np.asarray(boxes), optional)
         record = np.zeros(1, RECORD)
         record["image_id"], record["rows"], record["size"] = image_id, len(values["features"]), size
-        record["hash"] = xxhash.xxh3_64_intdigest(values["features"])
+        record["hash"] = xxhash.xxh3_64_intdigest(values["features"].data)
         if self._optional is None:
             self._begin_optional(tuple(sorted(optional)))
         try:
             for name, value in [*values.items(), ("index", sealed(record))]:
-                self._files[name].write(memoryview(value).cast("B"))
+                self._files[name].write(value.data.cast("B"))
                 self._files[name].flush()
         except BaseException:  # a full disk, Ctrl-C: nothing of this image is there
             self._cut()

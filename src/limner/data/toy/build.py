@@ -1,12 +1,12 @@
 """Writes a toy world as a folder: pictures, questions, captions, dialogs and region features, in the real formats.
 
-    DIR/manifest.json                                       what it was made with, and what it holds
-        images/{train,val,test}/toy_SPLIT_000000000042.png
-        scenes_{split}.json                                 what is in each picture; no model reads it
-        v2_OpenEnded_toy_{split}_questions.json, v2_toy_{split}_annotations.json
-        dataset_toy.json                                    captions of all splits
-        visdial_1.0_{split}.json, visdial_1.0_{train,val}_dense_annotations.json
-        regions.h5, grid.h5                                 features of all splits
+DIR/manifest.json                                       what it was made with, and what it holds
+    images/{train,val,test}/toy_SPLIT_000000000042.png
+    scenes_{split}.json                                 what is in each picture; no model reads it
+    v2_OpenEnded_toy_{split}_questions.json, v2_toy_{split}_annotations.json
+    dataset_toy.json                                    captions of all splits
+    visdial_1.0_{split}.json, visdial_1.0_{train,val}_dense_annotations.json
+    regions.h5, grid.h5                                 features of all splits
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from limner.data.toy import captions, render, visdial, vqa
 from limner.data.toy.world import HEIGHT, SPLITS, WIDTH, Scene, file_name, scenes
 from limner.data.vqa_files import write_annotations, write_questions
 from limner.errors import UserError, listing
+from limner.extract import Extractor
 from limner.extract.components import ComponentsExtractor
 from limner.extract.grid import GridExtractor
 from limner.extract.run import add, writer_for
 
 KIND, VERSION = "limner toy world", 1  # a new version whenever the same arguments give other files
 MANIFEST = "manifest.json"
-FEATURES = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
+FEATURES: dict[str, Extractor] = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
 _ABOUT = "Questions about the toy world of limner"
 
 
@@ -57,7 +58,7 @@ def build(
     Raises:
         UserError: a count below 1, another world in the folder (unless `replace`), or a folder with other things in it.
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays, what it points to is filled
     counts = {"train": train, "val": val, "test": test}
     for split, count in counts.items():
         if not 1 <= count < 1_000_000:
@@ -90,7 +91,9 @@ def _is_there(folder: Path, made_with: dict, *, replace: bool) -> bool:
     if found.get("kind") != KIND:
         raise UserError(f"{folder}: holds files that are not a toy world; choose another or an empty folder")
     missing = [name for name in found.get("files", ()) if not (folder / name).is_file()]
-    differs = [f"{key} {found.get(key)} instead of {value}" for key, value in made_with.items() if found.get(key) != value]
+    differs = [
+        f"{key} {found.get(key)} instead of {value}" for key, value in made_with.items() if found.get(key) != value
+    ]
     if replace and (missing or differs):
         return False
     if differs:
@@ -179,9 +182,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="decides everything (default 1)")
     parser.add_argument("--replace", action="store_true", help="replace a world made with other arguments")
     given = parser.parse_args(argv)
-    folder = build(given.folder, train=given.scenes, val=given.val, test=given.test, seed=given.seed, replace=given.replace)
+    folder = build(
+        given.folder, train=given.scenes, val=given.val, test=given.test, seed=given.seed, replace=given.replace
+    )
     holds = json.loads((folder / MANIFEST).read_text())["holds"]
-    parts = ", ".join(f"{split} {held['images']:,} images, {held['questions']:,} questions" for split, held in holds.items())
+    parts = ", ".join(
+        f"{split} {held['images']:,} images, {held['questions']:,} questions" for split, held in holds.items()
+    )
     print(f"{folder}: {parts}; captions, dialogs, regions.h5 and grid.h5 too")
     return 0
 

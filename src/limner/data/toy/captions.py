@@ -1,8 +1,8 @@
 """Five captions for each scene, in the JSON of Karpathy's COCO split (`dataset_coco.json`).
 
-People begin with what strikes the eye. Here that is the outermost big thing on the left and, seen from it, the outermost
-thing on the right; where several things are alike, how many of them. The five captions of a scene agree on that and
-differ in the words, so that a caption can be right in the sense of CIDEr.
+People begin with what strikes the eye. Here that is the outermost big thing on the left and, seen from it, the
+outermost thing on the right; where several things are alike, how many of them. The five captions of a scene agree on
+that and differ in the words, so that a caption can be right in the sense of CIDEr.
 """
 
 from __future__ import annotations

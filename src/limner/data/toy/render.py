@@ -29,7 +29,20 @@ def _outline(shape: str) -> list[tuple[float, float]]:
         return [(math.cos(a) * r, math.sin(a) * r + 0.08) for a, r in zip(angles, [1, 0.46] * 5)]
     if shape == "cross":
         a = 0.36
-        return [(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a)]
+        return [
+            (-a, -1),
+            (a, -1),
+            (a, -a),
+            (1, -a),
+            (1, a),
+            (a, a),
+            (a, 1),
+            (-a, 1),
+            (-a, a),
+            (-1, a),
+            (-1, -a),
+            (-a, -a),
+        ]
     if shape == "heart":
         turns = [2 * math.pi * k / 60 for k in range(60)]
         return [

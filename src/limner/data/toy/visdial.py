@@ -26,7 +26,7 @@ Meaning = tuple[str, ...]
 
 
 class Round(NamedTuple):
-    """A question, the meanings that answer it fully and those that do in part, and the thing "it" stands for after it."""
+    """A question, the meanings that answer it fully and in part, and the thing that "it" stands for afterwards."""
 
     question: str
     right: tuple[Meaning, ...]
@@ -43,7 +43,13 @@ def bank() -> dict[Meaning, tuple[str, ...]]:
         ("yes", "there"): ("yes, there is", "yes there is", "there is", "yes i see one", "i see one, yes"),
         ("no",): ("no", "nope", "i don't think so", "it does not look that way", "not at all"),
         ("no", "it"): ("no it is not", "no, it isn't", "it isn't", "it is not"),
-        ("no", "there"): ("no, there is not", "no there isn't", "there is none", "no i don't see one", "i see none, no"),
+        ("no", "there"): (
+            "no, there is not",
+            "no there isn't",
+            "there is none",
+            "no i don't see one",
+            "i see none, no",
+        ),
         ("unsure",): ("i can't tell", "not sure", "i don't know", "can't say", "hard to tell", "i have no idea"),
     }
     for number in range(MOST_THINGS + 1):
@@ -113,32 +119,31 @@ def _introduce(scene: Scene, rng: random.Random) -> Round:
     thing = extreme(scene, side)
     if thing is not None and rng.random() < 0.4:
         name = {"left": "leftmost", "right": "rightmost", "top": "highest", "bottom": "lowest"}[side]
-        right = (("thing", thing.color, thing.shape),)
         partly = (("shape", thing.shape), ("color", thing.color))
-        return Round(f"what is the {name} shape ?", right, partly, thing)
+        return Round(f"what is the {name} shape ?", (("thing", thing.color, thing.shape),), partly, thing)
     thing = rng.choice(scene.things)
     ways = [way for way in references(scene, thing) if way[2]]
     if not ways:
         return _count(scene, None, rng)
     name = article(phrase(rng.choice(ways), rng))
-    right, partly = _yes_no(True, "there")
-    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), right, partly, thing)
+    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), *_yes_no(True, "there"), thing)
 
 
 def _absent(scene: Scene, focus: Thing | None, rng: random.Random) -> Round | None:
     color, shape = rng.choice(scene.things).color, rng.choice(SHAPES)
     if scene.named(color=color, shape=shape):
         return None
-    right, partly = _yes_no(False, "there")
     name = article(f"{color} {shape}")
-    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), right, partly, focus)
+    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), *_yes_no(False, "there"), focus)
 
 
 def _count(scene: Scene, focus: Thing | None, rng: random.Random) -> Round:
     thing = rng.choice(scene.things)
     color, shape = rng.choice([(None, None), (None, thing.shape), (thing.color, None), (None, rng.choice(SHAPES))])
     name = " ".join(word for word in (color, plural(shape) if shape else "shapes") if word)
-    return Round(f"how many {name} are there ?", (("count", str(len(scene.named(color=color, shape=shape)))),), (), focus)
+    return Round(
+        f"how many {name} are there ?", (("count", str(len(scene.named(color=color, shape=shape)))),), (), focus
+    )
 
 
 def _color(scene: Scene, focus: Thing, rng: random.Random) -> Round:
@@ -146,9 +151,8 @@ def _color(scene: Scene, focus: Thing, rng: random.Random) -> Round:
         return Round("what color is it ?", (("color", focus.color),), (("thing", focus.color, focus.shape),), focus)
     color = focus.color if rng.random() < 0.5 else rng.choice(tuple(COLORS))
     right, partly = _yes_no(color == focus.color, "it")
-    if color != focus.color:
-        right += (("no", "color", focus.color),)
-    return Round(f"is it {color} ?", right, partly, focus)
+    more: tuple[Meaning, ...] = () if color == focus.color else (("no", "color", focus.color),)
+    return Round(f"is it {color} ?", right + more, partly, focus)
 
 
 def _shape(scene: Scene, focus: Thing, rng: random.Random) -> Round:
@@ -170,7 +174,7 @@ def _where(scene: Scene, focus: Thing, rng: random.Random) -> Round | None:
 
 
 def _related(scene: Scene, focus: Thing, rng: random.Random) -> Round | None:
-    """"is it left of the red one ?": two references at once."""
+    """ "is it left of the red one ?": two references at once."""
     other, relation = rng.choice(scene.things), rng.choice(RELATIONS)
     ways, truth = references(scene, other), holds(focus, relation, other)
     if other is focus or truth is None or not ways:
@@ -195,6 +199,7 @@ def rounds(scene: Scene, rng: random.Random) -> list[Round]:
     focus: Thing | None = None
     while len(found) < ROUNDS:
         draw = rng.random()
+        new: Round | None
         if focus is None or draw < 0.22:
             new = _introduce(scene, rng)
         elif draw < 0.32:

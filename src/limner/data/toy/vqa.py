@@ -16,7 +16,8 @@ from limner.data.toy.words import (
     ANYTHING,
     CONFUSIONS,
     RELATIONS,
-    SYNONYMS,
+    Way,
+    article,
     extreme,
     holds,
     phrase,
@@ -24,10 +25,10 @@ from limner.data.toy.words import (
     references,
     sides,
 )
-from limner.data.toy.world import COLORS, SHAPES, Scene, dice
+from limner.data.toy.world import COLORS, SHAPES, Scene, Thing, dice
 
 QUESTIONS_AN_IMAGE = 5
-_DRAWS = 8  # candidates looked at before the least used answer among them is taken
+_DRAWS = 6  # candidates looked at before the least used answer among them is taken
 
 # Those of the 65 official question types that can occur here, longest first, so that the first match is the right one.
 QUESTION_TYPES = (
@@ -62,14 +63,13 @@ def answer_type(answer: str) -> str:
 
 def _exists(scene: Scene, rng: random.Random) -> Question | None:
     thing, other = rng.choice(scene.things), rng.choice(scene.things)
-    color, shape = rng.choice([(thing.color, thing.shape), (thing.color, thing.shape), (None, thing.shape)])
+    color, shape = thing.color if rng.random() < 2 / 3 else None, thing.shape
     if rng.random() < 0.5:  # likely absent, and hard: the color and the shape are there, not together
-        color, shape = (color and other.color, shape if rng.random() < 0.6 else rng.choice(SHAPES))
+        color, shape = color and other.color, shape if rng.random() < 0.6 else rng.choice(SHAPES)
     name = f"{color} {shape}" if color else shape
-    an = "an" if name[0] in "aeiou" else "a"
     text = rng.choice(
-        [f"Is there {an} {name}?", f"Is there {an} {name} in the picture?", f"Are there any {plural(name)}?",
-         f"Does the picture show {an} {name}?", f"Do you see {an} {name}?"]
+        [f"Is there {article(name)}?", f"Is there {article(name)} in the picture?", f"Are there any {plural(name)}?",
+         f"Does the picture show {article(name)}?", f"Do you see {article(name)}?"]
     )  # fmt: skip
     return Question(("exists", color, shape), text, "yes" if scene.named(color=color, shape=shape) else "no")
 
@@ -113,10 +113,8 @@ def _in_half(scene: Scene, rng: random.Random) -> Question | None:
 
 def _count(scene: Scene, rng: random.Random) -> Question | None:
     draw, thing = rng.random(), rng.choice(scene.things)
-    color, shape = rng.choice(tuple(COLORS)), rng.choice(SHAPES)
-    if draw < 0.8:  # mostly something that is there
-        color, shape = thing.color, thing.shape
-    color, shape = rng.choice([(None, shape), (None, shape), (color, None), (color, None), (None, None)])
+    hue, form = (thing.color, thing.shape) if draw < 0.8 else (rng.choice(tuple(COLORS)), rng.choice(SHAPES))
+    color, shape = rng.choice([(None, form), (None, form), (hue, None), (hue, None), (None, None)])
     noun = plural(shape) if shape else rng.choice(ANYTHING) + "s"
     name = f"{color} {noun}" if color else noun
     text = rng.choice([f"How many {name} are there?", f"How many {name} are in the picture?", f"How many {name}?"])
@@ -131,37 +129,35 @@ _OUTERMOST = {
 }
 
 
-def _color(scene: Scene, rng: random.Random) -> Question | None:
+def _pointed_out(scene: Scene, rng: random.Random, ways: Callable[[Thing], list[Way]]) -> tuple | None:
+    """A thing, what points it out (for the key) and the words: the outermost on a side, or one of its `ways`."""
     if rng.random() < 0.3:
         side = rng.choice(tuple(_OUTERMOST))
-        thing, way = extreme(scene, side), (side,)
-        name = rng.choice(_OUTERMOST[side]).format(rng.choice(ANYTHING))
-    else:
-        thing = rng.choice(scene.things)
-        ways = [way for way in references(scene, thing) if way[1] is None]
-        if not ways:
-            return None
-        way, name = ways[0], phrase(ways[0], rng)
-    if thing is None:
+        outermost = extreme(scene, side)
+        return outermost and (outermost, (side,), rng.choice(_OUTERMOST[side]).format(rng.choice(ANYTHING)))
+    thing = rng.choice(scene.things)
+    named = ways(thing)
+    return (thing, named[0], phrase(named[0], rng)) if named else None
+
+
+def _color(scene: Scene, rng: random.Random) -> Question | None:
+    found = _pointed_out(scene, rng, lambda thing: [way for way in references(scene, thing) if way[1] is None])
+    if found is None:
         return None
+    thing, way, name = found
     text = rng.choice([f"What color is the {name}?", f"What is the color of the {name}?"])
     return Question(("color", way), text, thing.color)
 
 
 def _shape(scene: Scene, rng: random.Random) -> Question | None:
-    if rng.random() < 0.3:
-        side = rng.choice(tuple(_OUTERMOST))
-        thing, way = extreme(scene, side), (side,)
-        name = rng.choice(_OUTERMOST[side]).format(rng.choice(ANYTHING))
-    else:
-        thing = rng.choice(scene.things)
-        way = next((way for way in [(None, thing.color, None), (thing.size, thing.color, None)]
-                    if len(scene.named(size=way[0], color=way[1])) == 1), None)  # fmt: skip
-        if way is None:
-            return None
-        name = phrase(way, rng)
-    if thing is None:
+    def shapeless(thing: Thing) -> list[Way]:
+        ways: list[Way] = [(None, thing.color, None), (thing.size, thing.color, None)]
+        return [way for way in ways if len(scene.named(size=way[0], color=way[1])) == 1]
+
+    found = _pointed_out(scene, rng, shapeless)
+    if found is None:
         return None
+    thing, way, name = found
     text = rng.choice([f"What shape is the {name}?", f"What is the shape of the {name}?"])
     return Question(("shape", way), text, thing.shape)
 
@@ -200,7 +196,7 @@ def _which(scene: Scene, rng: random.Random) -> Question | None:
 
 # Shares of the kinds: about 38 % yes/no, 14 % numbers, 48 % other, as in VQA v2.
 KINDS: dict[Callable[[Scene, random.Random], Question | None], float] = {
-    _exists: 0.16, _is_color: 0.10, _related: 0.06, _in_half: 0.06, _count: 0.14,
+    _exists: 0.17, _is_color: 0.11, _related: 0.04, _in_half: 0.06, _count: 0.14,
     _color: 0.19, _shape: 0.13, _size: 0.07, _side: 0.05, _which: 0.04,
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from limner.data.toy.world import HEIGHT, WIDTH, Scene, Thing
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+Way = tuple[str | None, str | None, str | None]  # size, color, shape as said of a thing; None: not said
 ANYTHING = ("thing", "shape", "object")
 SYNONYMS = {"big": ("big", "large"), "small": ("small", "little")}
 RELATIONS = ("left of", "right of", "above", "below")
@@ -78,14 +79,20 @@ def sides(thing: Thing) -> tuple[str | None, str | None]:
 
 
 @lru_cache(maxsize=64)  # asked for again and again while one scene is talked about
-def references(scene: Scene, thing: Thing) -> tuple[tuple[str | None, str | None, str | None], ...]:
-    """Every (size, color, shape) that points at this thing alone, shortest first; None stands for "not said"."""
+def references(scene: Scene, thing: Thing) -> tuple[Way, ...]:
+    """Every (size, color, shape) that points at this thing alone, shortest first."""
     size, color, shape = thing.size, thing.color, thing.shape
-    ways = ((None, None, shape), (None, color, None), (None, color, shape), (size, None, shape), (size, color, shape))
+    ways: tuple[Way, ...] = (
+        (None, None, shape),
+        (None, color, None),
+        (None, color, shape),
+        (size, None, shape),
+        (size, color, shape),
+    )
     return tuple(way for way in ways if len(scene.named(size=way[0], color=way[1], shape=way[2])) == 1)
 
 
-def phrase(way: tuple[str | None, str | None, str | None], rng: random.Random, *, one: bool = False) -> str:
+def phrase(way: Way, rng: random.Random, *, one: bool = False) -> str:
     """`(None, "red", "star")` -> `"red star"`; without a shape `"red thing"`, or `"red one"` if `one`."""
     size, color, shape = way
     noun = shape or ("one" if one else rng.choice(ANYTHING))
