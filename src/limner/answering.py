@@ -39,6 +39,12 @@ def one_model(packages: Sequence[Package]) -> torch.nn.Module:
                 raise UserError(f"model: package {number} has other {name} than package 1: they cannot vote together")
         if other.meta.get("softmax") != first.meta.get("softmax"):
             raise UserError(f"model: package {number} was trained with another kind of loss than package 1")
+        if other.sizes.get("question_length") != first.sizes.get("question_length"):
+            raise UserError(f"model: package {number} reads another question_length than package 1")
+        rules = [package.meta.get("features") or {} for package in (first, other)]
+        for name in ("dim", "extractor", "max_regions"):
+            if rules[0].get(name) != rules[1].get(name):
+                raise UserError(f"model: package {number} was trained on other features ({name}) than package 1")
     if len(packages) == 1:
         return first.model
     return VQAEnsemble([package.model for package in packages], softmax=bool(first.meta.get("softmax")))
@@ -75,6 +81,10 @@ class Answerer:
     def answer_many(self, features: np.ndarray | Tensor | None, questions: Sequence[str]) -> list[Answer]:
         """Answers several questions about one image, whose regions are looked at once."""
         feats = torch.zeros(1, 1, 0) if features is None else torch.as_tensor(np.asarray(features))[None]
+        if feats.ndim != 3 or not feats.shape[1]:
+            found = tuple(feats.shape[1:])
+            raise UserError(f"features have the shape {found}, expected (regions, numbers) with one region or more")
+        feats = feats if feats.is_floating_point() else feats.float()
         mask = torch.ones(feats.shape[:2], dtype=torch.bool)
         return self.batch(feats, mask, torch.zeros(len(questions), dtype=torch.long), questions)
 

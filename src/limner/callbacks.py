@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 
 from limner.loggers import JsonLines
 
@@ -81,7 +80,6 @@ class EpochLines(pl.Callback):
 
     def __init__(self, *, monitor: str):
         self.monitor = monitor
-        self.console = Console(highlight=False, soft_wrap=True)
         self._start = self._trained = 0.0
         self._items = 0
 
@@ -108,4 +106,4 @@ class EpochLines(pl.Callback):
             shown.append(f"{self.monitor} {float(trainer.callback_metrics[self.monitor]):.2f}")
         seconds = max(self._trained or time.perf_counter() - self._start, 1e-9)
         shown.append(f"{self._items * trainer.world_size / seconds:,.0f} items/s")
-        self.console.print("  ".join(shown))
+        print("  ".join(shown), flush=True)  # not rich's console: a live progress bar moves plain lines above itself

@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from limner import preflight
 from limner.errors import UserError
+from limner.files import write_json
 from limner.metrics import rows as rows_of
 from limner.overrides import change
 from limner.processes import end_children, end_with_parent, started_by_lightning
-from limner.run import open_run, write_json
+from limner.run import open_run
 from limner.schema import schema_for
 from limner.schema.check import missing_files, typed
 

@@ -20,16 +20,17 @@ from omegaconf import DictConfig
 
 from limner import preflight
 from limner.errors import UserError
+from limner.files import write_json, write_whole
 from limner.paths import conf_dir
 from limner.processes import Stopped, stoppable
-from limner.run import RUN_ENV, write_json, write_whole
+from limner.run import RUN_ENV
 
 
 def main(verb: str, overrides: list[str], config_dirs: list[str], flags: list[str]) -> int:
     """Runs Hydra's application for a verb; the exit code (1 when a job of a sweep failed)."""
     multirun = "-m" in flags or "--multirun" in flags
     if multirun and verb != "train":
-        raise UserError(f"limner {verb} does not sweep: call it once for each")
+        raise UserError("only limner train sweeps (-m): call it once for each")
     shows_config = {"-c", "--cfg"} & {f.partition("=")[0] for f in flags}
     if multirun or shows_config:
         preflight.compose(verb, one_job(overrides), config_dirs, checked=multirun)

@@ -14,7 +14,8 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from limner.errors import UserError
-from limner.run import RunFolder, write_whole
+from limner.files import write_whole
+from limner.run import RunFolder
 
 
 class JsonLines(Logger):

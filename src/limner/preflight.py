@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from limner.errors import UserError, listing
@@ -40,6 +40,8 @@ def compose(
     from hydra.errors import HydraException
 
     GlobalHydra.instance().clear()
+    packages = [] if verb == "train" else [text for text in overrides if text.startswith("model=")]
+    overrides = [text for text in overrides if text not in packages]
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name=verb):
         groups, values = split_overrides(overrides, config_dirs or [])
         search = [f"hydra.searchpath=[{','.join('file://' + str(Path(d).resolve()) for d in config_dirs or [])}]"]
@@ -50,24 +52,31 @@ def compose(
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             refuse_mistyped_groups(values, config_dirs or [])
             raise UserError(explain(error)) from None
+    for text in packages:  # Hydra would look for an option of the config group `model`
+        OmegaConf.update(config, "model", parse(text).value(), force_add=True)
     if checked:
         check(verb, config)
     return config
 
 
-def split_overrides(overrides: list[str], config_dirs: list[str]) -> tuple[list[str], list[str]]:
-    """Sorts overrides into choices of a group's option and values of keys; refuses what is neither."""
+def parse(text: str) -> Any:
+    """One override as Hydra understands it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        hint = "expected key=value, such as optim.lr=1e-3; quote values with spaces or commas: key='a b'"
+        raise UserError(f"'{text}' is not an override: {hint}") from None
+
+
+def split_overrides(overrides: list[str], config_dirs: list[str]) -> tuple[list[str], list[str]]:
+    """Sorts overrides into choices of a group's option and values of keys; refuses what is neither."""
     groups, values = [], []
     options = {group: group_options(group, config_dirs) for group in group_names(config_dirs)}
     for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException:
-            hint = "expected key=value, such as optim.lr=1e-3; quote values with spaces or commas: key='a b'"
-            raise UserError(f"'{text}' is not an override: {hint}") from None
+        override = parse(text)
         name = override.key_or_group
         if override.is_sweep_override():
             raise UserError(f"{text}: several values make a sweep: add -m; one value with a comma is quoted: 'a,b'")
@@ -103,10 +112,8 @@ def group_options(group: str, config_dirs: list[str]) -> list[str]:
 
 def refuse_unknown(verb: str, base: DictConfig, values: list[str]) -> None:
     """Refuses an override of a key that neither the composed config nor the schema has, with a suggestion."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     for text in values:
-        override = OverridesParser.create().parse_override(text)
+        override = parse(text)
         path = override.key_or_group
         if path.startswith(("hydra.", "hydra/")):
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -69,3 +70,15 @@ def _check(records: Iterable[Any], path: object) -> set[int]:
     if not seen:
         raise UserError(f"{path}: holds no answers, expected one for each question")
     return seen
+
+
+def main(argv: list[str]) -> int:
+    """`limner submission check FILE QUESTIONS`; the exit code."""
+    parser = argparse.ArgumentParser(prog="limner submission", description="Files for the VQA evaluation server.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    check = verbs.add_parser("check", help="one answer for every question of the split, and nothing else")
+    check.add_argument("file", metavar="FILE", help="the submission: [{question_id, answer}, ...]")
+    check.add_argument("questions", metavar="QUESTIONS", help="the split's official question file")
+    options = parser.parse_args(argv)
+    print(f"{options.file}: good: {check_vqa_submission(options.file, options.questions):,} answers")
+    return 0

@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from limner import preflight
 from limner.errors import UserError
+from limner.files import write_json, write_whole
 from limner.overrides import change
 from limner.processes import Stopped, end_children, end_with_parent, number, started_by_lightning, stoppable
-from limner.run import RUN_ENV, RunFolder, make_run_folder, open_run, write_json, write_whole
+from limner.run import RUN_ENV, RunFolder, make_run_folder, open_run
 from limner.schema.check import check
 
 if TYPE_CHECKING:

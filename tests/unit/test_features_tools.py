@@ -11,7 +11,8 @@ import pytest
 
 from limner.data.features import FeatureStore, FeatureWriter, check, convert
 from limner.data.features.command import main
-from limner.data.features.legacy import as_image_id, load_table
+from limner.data.features.legacy import as_image_id
+from limner.data.pickles import load_table
 from limner.errors import UserError
 
 N, K, DIM = 5, 3, 8
@@ -220,8 +221,8 @@ def test_command_info_and_convert(hengyuan, tmp_path, capsys):
     new = tmp_path / "new.h5"
     assert main(["convert", str(hengyuan), "--out", str(new)]) == 0
     assert "new.h5: 5 images" in capsys.readouterr().out
-    assert main(["convert", str(hengyuan), "--out", str(new)]) == 2
-    assert "exists already" in capsys.readouterr().err
+    with pytest.raises(UserError, match="exists already"):
+        main(["convert", str(hengyuan), "--out", str(new)])
 
 
 def test_command_help(capsys):
@@ -229,4 +230,4 @@ def test_command_help(capsys):
         main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    assert all(verb in out for verb in ("check", "info", "convert"))
+    assert all(verb in out for verb in ("check", "info", "convert", "extract"))

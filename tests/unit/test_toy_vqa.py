@@ -164,7 +164,7 @@ def test_shares_and_number_of_questions(train):
     answers = Counter(annotation["multiple_choice_answer"] for annotation in annotations)
     assert 0.9 < answers["yes"] / answers["no"] < 1.1
     assert all(answers[color] > 0 for color in COLORS)
-    assert all(answers[str(number)] > 0 for number in range(9))
+    assert all(answers[str(number)] > 0 for number in range(vqa.MOST + 1))
     for image in {question["image_id"] for question in questions[:200]}:
         asked = [question["question"] for question in questions if question["image_id"] == image]
         assert len(set(asked)) == len(asked)

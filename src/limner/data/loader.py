@@ -44,10 +44,12 @@ from limner.data.order import BatchOrder
 from limner.errors import UserError
 
 Make = Callable[[np.ndarray, int], dict[str, Any]]
+TOTAL = "total"
+"""Key of a batch: how many items the global batch has, over all processes."""
 
 
 class BatchLoader:
-    """Iterates over the batches of an epoch.
+    """Iterates over the batches of an epoch. Each gets a key `total`: the items of the batch over all processes.
 
     A batch stays valid until two more have been drawn: its tensors are memory of a slot of the ring, and the slot is
     filled again then. Copy what must live longer (`batch["id"].clone()`). On CUDA the slot is filled only after the
@@ -145,6 +147,7 @@ class _Iteration:
         elif self._thread is not loader._thread:
             raise RuntimeError("a newer iteration of this loader has begun: its buffers are shared, draw from that one")
         batch = self._thread.draw()
+        batch[TOTAL] = loader.order.total(self._batch)
         self._batch += 1
         loader._position = (self._epoch, self._batch)
         loader._drawn += 1

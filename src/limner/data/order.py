@@ -30,8 +30,10 @@ class BatchOrder:
         costs: (size,) numbers, what an item costs (its regions, its words). When shuffling, items of like cost share a
             batch (sorted within windows of 16 batches), which saves padding; a group costs its dearest item.
 
-    A last batch that the processes cannot share equally is padded by repeating its own first items, so that every rank
-    gets the same number of batches, none of them empty: evaluation must drop repeated ids. One process never pads.
+    A last batch that the processes cannot share equally is shared unequally; one with fewer items than processes is
+    padded by repeating its own first items, so that every rank gets the same number of batches and none is empty:
+    evaluation must drop repeated ids. One process never pads. `total` tells the size of the whole batch, by which a
+    loss must be divided so that N processes learn what one does.
 
     Raises:
         UserError: when `world` does not divide `batch_size`.
@@ -89,6 +91,11 @@ class BatchOrder:
             steps[:whole] = [steps[step] for step in _permutation(whole, self.seed, epoch, 1)]
         return [self._slice(step) for step in steps]
 
+    def total(self, batch: int) -> int:
+        """Items of a batch over all processes, as they are trained on."""
+        whole = min(self.batch_size, self.size - batch * self.batch_size)
+        return max(whole, self.world)
+
     def _draw(self, epoch: int) -> np.ndarray:
         units = _permutation(len(self._items) if self._counts is None else len(self._counts), self.seed, epoch, 0)
         if self._costs is not None:
@@ -101,10 +108,9 @@ class BatchOrder:
         return self._items[np.repeat(self._starts[units] - ends + counts, counts) + np.arange(self.size)]
 
     def _slice(self, step: np.ndarray) -> np.ndarray:
-        share = -(-len(step) // self.world)
-        if share * self.world != len(step):
-            step = np.resize(step, share * self.world)  # repeats from its beginning
-        return step[self.rank * share : (self.rank + 1) * share]
+        if len(step) < self.world:
+            step = np.resize(step, self.world)  # repeats from its beginning
+        return step[self.rank * len(step) // self.world : (self.rank + 1) * len(step) // self.world]
 
     def _unit_costs(self, costs: np.ndarray) -> np.ndarray:
         return costs if self._starts is None or not self.size else np.maximum.reduceat(costs[self._items], self._starts)

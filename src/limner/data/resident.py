@@ -37,7 +37,8 @@ class ResidentRegions:
             self.mask = torch.zeros(images, regions, dtype=torch.bool, device=device)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError):
             size = images * regions * store.dim * dtype.itemsize / 2**30
-            raise UserError(f"data.resident: {size:.1f} GiB of features do not fit on {device}: set it to false") from None
+            found = f"{size:.1f} GiB of features do not fit on {device}"
+            raise UserError(f"data.resident: {found}: set it to false") from None
         for start in range(0, images, CHUNK):
             part = store.read(np.arange(start, min(start + CHUNK, images)))
             rows, width = slice(start, start + len(part.feats)), part.feats.shape[1]

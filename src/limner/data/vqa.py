@@ -90,7 +90,8 @@ class VQAData(pl.LightningDataModule):
         if path is not None:
             return AnswerVocabulary.from_json(package.read_json(Path(path)), source=path)
         counted = [self.splits[name] for name in self.settings["answers_from"]]
-        return AnswerVocabulary.build(counted, min_count=1 if self.settings["limit"] else self.settings["min_answer_count"])
+        least = 1 if self.settings["limit"] else self.settings["min_answer_count"]
+        return AnswerVocabulary.build(counted, min_count=least)
 
     def training_split(self) -> vqa_files.VQASplit | None:
         """All questions to train on: the `fit` splits, then Visual Genome's."""
@@ -98,7 +99,7 @@ class VQAData(pl.LightningDataModule):
         if not parts:
             return None
         if self.settings["visual_genome"]:
-            coco = self.settings["visual_genome_images"]  # without it, ids stay Visual Genome's: they compare to nothing
+            coco = self.settings["visual_genome_images"]  # without it ids stay Visual Genome's own
             images = np.unique(np.concatenate([part.image_id for part in parts])) if coco else None
             pairs = self.settings["visual_genome"]
             parts.append(load_visual_genome(pairs, self.answers, image_data=coco, images=images))

@@ -6,6 +6,7 @@ differ clearly. On photographs it runs, but says little: use a detector there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ ENTRIES: tuple[str, ...] = (
     "hue x", "hue y",  # the hue as a point on the unit circle, red at (1, 0); towards (0, 0) for greys
     "saturation",  # 0 to 1
     "x", "y",  # centre of mass in the picture, -1 (left, top) to 1
+    "side x", "side y",  # the same, four times as steep and cut at -1 and 1: clearly in one half of the picture
     "left", "top", "right", "bottom",  # the box in the picture, -1 to 1
     "width", "height",  # of the box, as parts of the picture, on a log scale: 1 all, 0 a sixth, -1 a 32nd or less
     "root area",  # square root of the part of the picture it covers, on the same scale
@@ -36,6 +38,7 @@ ENTRIES: tuple[str, ...] = (
     "eta30", "eta21", "eta12", "eta03",  # lopsidedness
     "eta40", "eta22", "eta04",  # peakedness
     "hu1", "hu2", "hu3", "hu4",  # the first four of Hu's invariants: they do not change when the patch is turned
+    "alike in color", "alike in form",  # patches of the picture that look like this one, itself counted: n / 2 - 1, at most 1
     *(f"cell {row},{column}" for row in range(CELLS) for column in range(CELLS)),  # covered part of each cell, -1 to 1
 )  # fmt: skip
 
@@ -135,9 +138,10 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
     covered = covered / np.maximum(rows[:, :, None] * columns[:, None, :], 1)
 
     perimeter = _perimeter(x, y, label, k)
+    across, down = 2 * (cx + 0.5) / width - 1, 2 * (cy + 0.5) / height - 1
     columns_of = [
         np.zeros(k), *(2 * color.T - 1), *_near_corners(color).T, *_hue(color),
-        2 * (cx + 0.5) / width - 1, 2 * (cy + 0.5) / height - 1,
+        across, down, np.clip(4 * across, -1, 1), np.clip(4 * down, -1, 1),
         2 * x1 / width - 1, 2 * y1 / height - 1, 2 * x2 / width - 1, 2 * y2 / height - 1,
         _log(w / width), _log(h / height), _log(np.sqrt(area / (width * height))),
         2 * area / (w * h) - 1, np.clip(np.log2(w / h) / 2, -1, 1),
@@ -146,6 +150,7 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
         *(30 * eta[name] for name in ("30", "21", "12", "03")),
         *(30 * eta[name] for name in ("40", "22", "04")),
         4 * hu[0], 6 * hu[1], 20 * hu[2], 20 * hu[3],
+        _alike(2 * color - 1, np.max, 0.3), _alike(2 * covered.reshape(k, -1) - 1, np.mean, 0.2),
         *(2 * covered.reshape(k, -1).T - 1),
     ]  # fmt: skip
     features = np.clip(np.stack(columns_of, 1), -2, 2).astype(np.float32)
@@ -166,6 +171,15 @@ def _whole(pixels: Pixels, width: int, height: int) -> np.ndarray:
     values |= {name: value.item() for name, value in zip(("hue x", "hue y", "saturation"), _hue(color))}
     values |= {f"cell {r},{c}": 2 * covered[r, c] - 1 for r in range(CELLS) for c in range(CELLS)}
     return np.array(list(values.values()), np.float32)
+
+
+def _alike(values: np.ndarray, over: Callable[..., np.ndarray], near: float) -> np.ndarray:
+    """How many of k patches have `values` (k, n) near a patch's own, as n / 2 - 1 (k,).
+
+    With it one look can count: softmax attention, which averages, otherwise learns numbers very slowly.
+    """
+    apart = over(np.abs(values[:, None] - values[None]), axis=2)
+    return np.minimum((apart < near).sum(1) / 2 - 1, 1)
 
 
 def _near_corners(color: np.ndarray) -> np.ndarray:

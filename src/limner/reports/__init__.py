@@ -1,0 +1,1 @@
+"""What a run looks like: a page with curves, tables and pictures (`command`), runs beside each other (`compare`)."""

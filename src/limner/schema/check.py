@@ -84,7 +84,7 @@ def typed(schema: type, node: DictConfig, prefix: str):
             if rule["high"] is not None and not value <= rule["high"]:
                 yield f"{prefix}{name}: found {value}, expected at most {rule['high']}"
     for name in known:
-        if name not in node:
+        if name not in node and (prefix or known[name].default is not None):
             yield f"{prefix}{name}: is missing; expected {known[name].metadata['doc']}"
 
 
@@ -118,13 +118,12 @@ def train_rules(config: DictConfig) -> list[str]:
 
 def split_rules(data: DictConfig) -> list[str]:
     """Every split that is used has questions, and annotations where they are needed."""
-    faults: list[str] = []
-    for split in {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}:
-        if split not in data.questions:
-            faults.append(f"data.questions has no split '{split}'; it has {listing(sorted(data.questions))}")
-    needs = {*data.fit, data.select, *data.answers_from}
-    for split in sorted(needs - {str(s) for s in data.annotations}):
-        faults.append(f"data.annotations has no split '{split}' but it is trained on, selected by or counted")
+    used = {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}
+    there = listing(sorted(str(split) for split in data.questions))
+    faults = [f"data.questions has no split '{s}'; it has {there}" for s in sorted(used - set(data.questions))]
+    needs = {*data.fit, data.select, *data.answers_from} - set(data.annotations)
+    why = "but it is trained on, selected by or counted"
+    faults += [f"data.annotations has no split '{split}' {why}" for split in sorted(needs)]
     return faults
 
 

@@ -86,7 +86,6 @@ class Steps:
 @dataclass
 class Trainer:
     max_epochs: int = key(30, "passes over the training data", low=1)
-    max_steps: int = key(-1, "stop after so many optimiser steps; -1: no limit")
     accelerator: str = key("auto", "where to compute", choices=("auto", "cpu", "gpu", "mps"))
     devices: Any = key(1, "processes on this machine, one a device; 'auto': all devices")
     num_nodes: int = key(1, "machines", low=1)

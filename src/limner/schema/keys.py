@@ -1,4 +1,4 @@
-"""How a config dataclass says what a key means: `key(default, "one line")`. The checks and `limner ls --keys` read it."""
+"""How a config dataclass says what a key means: `key(default, "one line")`; the checks and `limner ls` read it."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Task(pl.LightningModule):
             if not math.isfinite(total):
                 raise UserError(
                     f"train/{name} is {total} at step {self.global_step}: "
-                    "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=nan"
+                    "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=anomaly"
                 )
         return {name: total / max(count, 1) for name, (total, count) in zip(sums, pairs)}
 
@@ -160,8 +160,18 @@ class Task(pl.LightningModule):
         if self.make_optimizer is None:
             return None
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        total = self.trainer.estimated_stepping_batches
-        epochs = self.trainer.max_epochs or 1
-        steps = max(float(total) / epochs, 1.0)
-        chosen = scheduler(optimizer, self.schedule, steps_per_epoch=steps, epochs=epochs)
+        chosen = scheduler(
+            optimizer, self.schedule, steps_per_epoch=self.steps_per_epoch(), epochs=self.trainer.max_epochs or 1
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": chosen, "interval": "step"}}
+
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch.
+
+        Not Lightning's `estimated_stepping_batches`: it sets the training loader up before a checkpoint is restored, and
+        the loader's place in the epoch would be lost.
+        """
+        trainer: Any = self.trainer
+        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(math.ceil(batches / trainer.accumulate_grad_batches), 1)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from limner.errors import UserError, listing
-from limner.run import write_json, write_whole
+from limner.files import write_json, write_whole
 
 FORMAT = 1
 
@@ -42,7 +42,7 @@ class Package:
 
 def save(folder: Path, package: Package) -> Path:
     """Writes a package as a whole: into a folder beside it that then takes its name."""
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{kind}") for kind in ("part", "old"))
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.mkdir(parents=True)
@@ -52,13 +52,15 @@ def save(folder: Path, package: Package) -> Path:
         write_whole(part / "README.md", model_card(package))
         write_json(part / "model.json", {"format": FORMAT, "model": package.sizes, **package.meta})
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(old)
         part.rename(folder)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, UserError) as error:
+        if old.exists():
+            old.rename(folder)
+        raise UserError(f"{folder}: the model package could not be written ({error}); free space, try again") from None
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise UserError(
-            f"{folder}: the model package could not be written ({error}); free space and try again"
-        ) from None
+        shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
@@ -78,6 +80,8 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
             f"{folder} is not a model package: there is no model.json; a finished run has one in RUN/package"
         )
     described = read_json(folder / "model.json")
+    if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
+        raise UserError(f"{folder}/model.json: has no 'model' with its sizes; is it a model package of limner?")
     if described.get("format", 0) > FORMAT:
         raise UserError(f"{folder}/model.json: format {described['format']} is newer than this limner reads ({FORMAT})")
     sizes, vocab = dict(described.pop("model")), read_json(folder / "vocab.json")
@@ -112,7 +116,12 @@ def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> 
             f"{folder}/model.json: _target_ '{target}' is not one of {allow}; pass allow=('your.package.',)"
         )
     module, _, name = target.rpartition(".")
-    return getattr(importlib.import_module(module), name)(**{k: v for k, v in sizes.items() if k != "_target_"})
+    try:
+        return getattr(importlib.import_module(module), name)(**{k: v for k, v in sizes.items() if k != "_target_"})
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"{folder}/model.json: {target} cannot be built ({error}); was it written by a newer limner?"
+        ) from None
 
 
 def read_json(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""`limner features check|info|convert`."""
+"""`limner features check|info|convert|extract`."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from collections.abc import Callable
 from limner.data.features.check import check, describe
 from limner.data.features.convert import convert
 from limner.data.features.store import FeatureStore
-from limner.errors import UserError, listing
+from limner.errors import listing
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb.
 
     Returns:
-        The exit code: 0 when all is well, 1 when `check` found problems, 2 for an error of use.
+        The exit code: 0 when all is well, 1 when `check` found problems.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["extract"]:  # key=value words, as the other composed commands
+        from limner.extract.command import main as extract
+
+        return extract(argv[1:])
     arguments = _parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("file", metavar="FILE")
     verb.add_argument("--out", required=True, metavar="NEW.h5", help="the file to make; it must not exist")
     verb.set_defaults(run=_convert)
+    verbs.add_parser("extract", help="from images: limner features extract images=DIR out=FILE", add_help=False)
     return parser
 
 

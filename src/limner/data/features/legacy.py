@@ -6,15 +6,12 @@
 | the same, adaptive | image_features (rows,D), image_bb (rows,4), pos_boxes (N,2) | `trainval_imgid2idx.pkl` |
 | visdial-challenge-starter | features (N,K,D), boxes (N,K,4) or none | dataset image_id or image_ids |
 
-The tables are pickles of Python 2. A pickle can run any code when it is loaded; `load_table` refuses everything but
-containers, strings, numbers and numpy arrays.
+The tables are pickles of Python 2. A pickle can run any code when it is loaded; `limner.data.pickles` refuses
+everything but plain data.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -23,57 +20,13 @@ import h5py
 import numpy as np
 
 from limner.data.features.layout import MAKE, Layout, SlowRows, map_file, rows_of
+from limner.data.pickles import load_table
 from limner.errors import UserError, listing
 
 FEATURES = ("image_features", "features")
 BOXES = ("image_bb", "boxes")
 IDS = ("image_id", "image_ids")
 TABLES = ("{stem}_imgid2idx.pkl", "{stem}_imgid2idx.json", "{stem}_ids.pkl", "{stem}_ids.npy", "{stem}_ids.json")
-
-# Python 2 and 3, numpy 1 and 2 name the same few things differently.
-_PLAIN = {(module, name) for module in ("__builtin__", "builtins") for name in ("set", "frozenset", "list", "dict")}
-_PLAIN |= {("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtype")}
-_PLAIN |= {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
-
-
-class _Refused(Exception):
-    """A pickle asks for something that is not plain data."""
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 of Python 3 writes the bytes of an array
-            return _encode_latin1
-        if (module, name) not in _PLAIN:
-            raise _Refused(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise _Refused(f"it asks for the codec {encoding}")
-    return text.encode("latin1")
-
-
-def load_table(path: Path) -> Any:
-    """What a table file holds: .pkl (plain data only), .json, or .npy.
-
-    Raises:
-        UserError: when the file cannot be read, or a pickle holds anything but plain data.
-    """
-    try:
-        if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except _Refused as error:
-        raise UserError(
-            f"{path}: is refused, a pickle may hold only plain containers, strings, numbers and arrays, but {error}: "
-            "write the table as JSON {image id: row}"
-        ) from error
-    except Exception as error:  # a broken pickle raises nearly anything
-        raise UserError(f"{path}: cannot be read as a table of image ids ({type(error).__name__}: {error})") from error
 
 
 def as_image_id(value: Any) -> int:

@@ -1,0 +1,73 @@
+"""`limner report RUN`: a run or an evaluation as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from limner.errors import UserError
+from limner.reports import sections
+from limner.reports.page import menu, page
+from limner.reports.source import Source, find, read_items
+from limner.run import write_whole
+from limner.train import shown
+
+ABOUT = """\
+Makes one HTML file of a run: what was run, curves, accuracy by type, confidence, confusions, and examples with
+pictures and the regions the model looked at. It needs no network and no script; send it to anyone."""
+
+
+def main(argv: list[str]) -> int:
+    """`limner report RUN [--split NAME] [--images DIR] [--out FILE]`; the exit code."""
+    parser = argparse.ArgumentParser(prog="limner report", description=ABOUT)
+    parser.add_argument("run", help="a run folder, or a folder with rows.jsonl.gz")
+    parser.add_argument("--split", help="which evaluation of the run (default: data.test, else data.select)")
+    parser.add_argument("--images", help="folder with the pictures (default: images in the run's data.folder)")
+    parser.add_argument("--examples", type=int, default=12, help="how many wrong answers to show (default: 12)")
+    parser.add_argument("--out", help="the file to write (default: report.html in the folder)")
+    options = parser.parse_args(argv)
+    if options.images and not Path(options.images).is_dir():
+        raise UserError(f"--images {options.images}: there is no such folder; give the one that holds the pictures")
+    source = find(options.run, options.split)
+    out = Path(options.out) if options.out else source.folder / "report.html"
+    write_whole(out, report(source, images=options.images, show=max(options.examples, 0)))
+    print(f"report: {shown(out.absolute())}")
+    if source.rows is None and source.run:
+        print(f"without answers; make them with: limner evaluate run={shown(source.run)} split={source.split or 'val'}")
+    return 0
+
+
+def report(source: Source, *, images: str | None = None, show: int = 12) -> str:
+    """The page of a source.
+
+    Args:
+        images: the folder of pictures; None: `images` in the run's `data.folder`, when it is there.
+        show: how many wrong answers to show; half as many right ones.
+
+    Raises:
+        UserError: a file of the run is broken. What is absent is said on the page.
+    """
+    items = read_items(source.rows) if source.rows else []
+    parts = {"What was run": sections.what_was_run(source), "Training": sections.training(source)}
+    missing = sections.missing_rows(source)
+    if missing is not None:
+        parts["Answers"] = missing
+    else:
+        parts["By type"] = sections.by_type(items, source.metrics().get("official") or {})
+        parts["Confidence"] = sections.confidence(items)
+        parts["Confusions"] = sections.confused(items)
+        parts |= sections.examples(source, items, images_of(source, images), show)
+    head = sections.headline(source, items)
+    return page(f"{head_name(source)} - limner", head + menu(parts), parts.values())
+
+
+def images_of(source: Source, given: str | None) -> Path | None:
+    """The folder of pictures, when there is one."""
+    if given:
+        return Path(given).absolute()
+    folder = source.value("data.folder")
+    return source.located(f"{folder}/images") if folder else None
+
+
+def head_name(source: Source) -> str:
+    return "/".join(source.folder.parts[-2:])

@@ -1,0 +1,124 @@
+"""Real runs: a toy world drawn once, and `limner` started as a user starts it, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("interrupted.py")
+TIMEOUT = 300
+SMALL = [
+    "experiment=toy_vqa",
+    "logger=files",
+    "trainer.threads=1",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=1",
+    "model.embed_dim=16",
+    "model.hidden=32",
+    "model.classifier_hidden=32",
+    "model.dropout_attention=0.2",
+    "model.dropout_classifier=0.3",
+    "data.min_answer_count=1",
+    "data.batch_size=32",
+    "callbacks.save_every_steps=4",
+]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+
+
+@dataclass
+class Limner:
+    """Starts `limner` in `folder`; all paths are given."""
+
+    folder: Path
+    data: Path
+
+    def __call__(self, *words: str, interrupt: str | None = None, expect: int = 0) -> subprocess.CompletedProcess:
+        """Runs `limner WORDS` and checks its exit code; nothing it started may be left."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("LIMNER_", "PL_", "WANDB_", "SLURM_"))}
+        environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        command = [sys.executable, "-m", "limner", *words]
+        if interrupt:
+            environment["LIMNER_TEST_INTERRUPT"] = interrupt
+            command[1:3] = [str(SCRIPT)]
+        with subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=TIMEOUT)
+            finally:
+                left = group_lives(process.pid)
+        done = subprocess.CompletedProcess(command, process.returncode, out, err)
+        assert done.returncode == expect, f"exit code {done.returncode}\n{out}\n{err}"
+        assert not left, f"processes were left behind\n{out}\n{err}"
+        return done
+
+    def small(self) -> list[str]:
+        """The small experiment on the toy world."""
+        return [*SMALL, f"paths.data={self.data.parent}"]
+
+    def train(self, run: str, *words: str, **how) -> Path:
+        """Trains the small experiment into the run folder `run`, which is returned."""
+        self("train", *self.small(), f"paths.run={self.folder / run}", *words, **how)
+        return self.folder / run
+
+    def train_fails(self, run: str, *words: str) -> subprocess.CompletedProcess:
+        """The same, when an error of the user's is expected."""
+        return self("train", *self.small(), f"paths.run={self.folder / run}", *words, expect=2)
+
+
+def group_lives(group: int) -> bool:
+    """Are there processes of a group after its leader has ended? They get a moment to go, then they are killed."""
+    import time
+
+    for _ in range(50):
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return True
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> Path:
+    """A small toy world."""
+    from limner.cli import main
+
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    assert main(["data", "toy", str(folder), "--scenes", "60", "--val", "16", "--test", "16"]) == 0
+    return folder
+
+
+@pytest.fixture
+def limner(tmp_path, toy) -> Limner:
+    return Limner(tmp_path, toy)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, toy) -> Path:
+    """A finished run on one process: what the others are compared to. Do not write into it."""
+    return Limner(tmp_path_factory.mktemp("trained"), toy).train("run")
+
+
+@pytest.fixture(scope="session")
+def trained_by_two(tmp_path_factory, toy) -> Path:
+    """The same on two processes."""
+    return Limner(tmp_path_factory.mktemp("trained_by_two"), toy).train("run", "trainer=ddp_cpu")
