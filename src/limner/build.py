@@ -31,8 +31,13 @@ def parts(node: DictConfig) -> Any:
     return instantiate(node, _partial_=True, _convert_="all")
 
 
-def build_data(config: DictConfig, **known: Any) -> pl.LightningDataModule:
-    """The data module. `known`: vocabularies of a trained model, instead of new ones."""
+def build_data(config: DictConfig, **known: Any) -> Any:
+    """The data module: Lightning's, with what `limner.data.vqa` adds.
+
+    Args:
+        config: its `data` group.
+        known: vocabularies of a trained model, instead of new ones.
+    """
     return parts(config.data)(**known)
 
 

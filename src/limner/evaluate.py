@@ -36,7 +36,8 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         change(described, text, whole="this is the data set the model was trained on")
     if config.split not in described.data.questions:
         raise UserError(f"split={config.split}: the data have {', '.join(sorted(described.data.questions))}")
-    raise_faults(typed(schema_for(described.data, "data"), described.data, "data."))
+    schema = schema_for(described.data, "data")
+    raise_faults(typed(schema, described.data, "data.") if schema else [])
     raise_faults(missing_files(only_split(described.data, config.split)))
     if started_by_lightning():
         end_with_parent()

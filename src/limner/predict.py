@@ -64,8 +64,8 @@ def read_questions(path: Path) -> tuple[list[int], list[int], list[str]]:
     from limner.data.vqa_files import read_questions as read_official
 
     if path.suffix == ".gz" or path.read_bytes().lstrip()[:1] != b"[":
-        ids, images, texts = read_official(path)
-        return ids.tolist(), images.tolist(), texts
+        asked, pictured, spoken = read_official(path)
+        return asked.tolist(), pictured.tolist(), spoken
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
         found = [(int(r["question_id"]), int(r["image_id"]), str(r["question"])) for r in records]

@@ -32,7 +32,10 @@ def test_debug_presets(limner):
     run = limner.train("fdr", "debug=fdr", "trainer.max_epochs=1")
     lines = [line for line in read_metrics(run / "metrics.jsonl") if "train/loss" in line]
     assert [line["step"] for line in lines] == [1, 2]
-    run = limner.train("overfit", "debug=overfit", "trainer.max_epochs=100", "model.hidden=64", "optim.lr=0.01")
+    plain = ["model.dropout_attention=0", "model.dropout_classifier=0", "model.classifier_hidden=128"]
+    run = limner.train(
+        "overfit", "debug=overfit", "trainer.max_epochs=100", "model.hidden=128", "optim.lr=0.01", *plain
+    )
     assert json.loads((run / "result.json").read_text())["objective"] > 80
 
 

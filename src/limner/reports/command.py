@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
     out = Path(options.out) if options.out else source.folder / "report.html"
     write_whole(out, report(source, images=options.images, show=max(options.examples, 0)))
     print(f"report: {shown(out.absolute())}")
-    if source.rows is None and source.run:
-        print(f"without answers; make them with: limner evaluate run={shown(source.run)} split={source.split or 'val'}")
+    if source.rows is None:
+        print("; make them with: ".join(["without answers: there are no rows", *sections.evaluating(source)]))
     return 0
 
 

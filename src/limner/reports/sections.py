@@ -79,7 +79,7 @@ def what_was_run(source: Source) -> Html:
         lines.append(command.read_text(encoding="utf-8").strip())
     if source.json("status.json").get("state") in ("stopped", "failed") and RunFolder(source.run).last.is_file():
         lines.append(f"limner train resume={run}")
-    lines += [f"limner evaluate run={run} split={source.split or 'val'}", f"limner report {run}"]
+    lines += [*evaluating(source), f"limner report {run}"]
     values = [(key, source.value(key)) for key in KEYS]
     rows = [(Html(f"<code>{escape(key)}</code>"), plain(value)) for key, value in values if value is not None]
     made = source.json("package/model.json").get("limner")
@@ -126,10 +126,18 @@ def missing_rows(source: Source) -> Html | None:
     """A note in the place of everything that rows are needed for."""
     if source.rows is not None:
         return None
-    split = source.split or "val"
-    run = shlex.quote(shown(source.run)) if source.run else "RUN"
-    again = [f"limner evaluate run={run} split={split}", f"limner report {run} --split {split}"]
-    return section("Answers", note(f"There are no rows of the split {split}; these commands make them:", *again))
+    if not evaluating(source):
+        return section("Answers", note("There are no rows, and no model (package/) here to make them with."))
+    again = f"limner report {shlex.quote(shown(source.folder))} --split {source.split}"
+    told = f"There are no rows of the split {source.split}; these commands make them:"
+    return section("Answers", note(told, *evaluating(source), again))
+
+
+def evaluating(source: Source) -> list[str]:
+    """The command that makes the rows of this split; none when there is no model to evaluate."""
+    if source.run is None or not (RunFolder(source.run).package / "model.json").is_file():
+        return []
+    return [f"limner evaluate run={shlex.quote(shown(source.run))} split={source.split}"]
 
 
 def by_type(items: Sequence[Item], official: Mapping[str, Mapping[str, float]]) -> Html:
@@ -195,7 +203,8 @@ def examples(source: Source, items: Sequence[Item], images: Path | None, show: i
         chosen = {"Answers": list(items[:show])}
     wanted = {one.id for group in chosen.values() for one in group}
     assert source.rows is not None
-    rows = {row["id"]: row for row in read_rows(source.rows) if row["id"] in wanted}
+    places = {place for place, one in enumerate(items) if one.id in wanted}
+    rows = {row["id"]: row for row in read_rows(source.rows, places)}
     numbers = {one.image for group in chosen.values() for one in group if one.image is not None}
     pictures = find_images(images, numbers) if images else {}
     notes = missing_pictures(source, images, pictures, numbers)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
 
 from limner.errors import UserError, listing
-from limner.metrics import rows as rows_of
 from limner.metrics.rows import Row
 
 ROWS = "rows.jsonl.gz"
@@ -30,7 +30,7 @@ class Item(NamedTuple):
     answer_type: str
     question_type: str
     said: str | None  #: the answer most people gave, the first of those in a tie
-    truth: int  #: checksum of question and people's answers: equal ids must also be equal questions
+    truth: int  #: hash of question and people's answers, the same in one process: equal ids must be equal questions
 
 
 @dataclass
@@ -98,7 +98,7 @@ def find(given: str, split: str | None = None) -> Source:
     names = sorted(folder.name for folder in (path / "eval").glob("*") if folder.is_dir())
     data = config.get("data") or {}
     split = split or next((name for name in (data.get("test"), data.get("select"), *names) if name in names), None)
-    source = Source(given, run=path, split=split or data.get("test") or data.get("select"), config=config)
+    source = Source(given, run=path, split=split or data.get("test") or data.get("select") or "val", config=config)
     if split in names:
         source.evaluation = path / "eval" / str(split)
         rows = source.evaluation / ROWS
@@ -141,21 +141,29 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a whole JSON file ({error}); make it again, or delete it") from None
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, places: Collection[int] | None = None) -> Iterator[Row]:
     """The rows of a file, checked line by line.
+
+    Args:
+        places: only the rows at these places, counted from 0; the other lines are not parsed, which takes most of the
+            time (a row holds the attention to every region).
 
     Raises:
         UserError: the file is cut off or no rows file, or a row has no id.
     """
-    number = 0
+    done = 0
     try:
-        for number, row in enumerate(rows_of.read(path), 1):
-            if not isinstance(row, dict) or "id" not in row:
-                raise UserError(f"{path}: line {number} has no id, expected one JSON object an item, as limner writes")
-            yield row
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
+            for place, line in enumerate(file):
+                if places is None or place in places:
+                    row = json.loads(line)
+                    if not isinstance(row, dict) or "id" not in row:
+                        raise UserError(f"{path}: line {place + 1} has no id, expected one JSON object an item")
+                    yield row
+                done = place + 1
     except (EOFError, OSError, ValueError, zlib.error) as error:
         reason = "the file is cut off" if isinstance(error, EOFError) else str(error)
-        raise UserError(f"{path}: cannot be read after line {number} ({reason}); evaluate again") from None
+        raise UserError(f"{path}: cannot be read after line {done} ({reason}); evaluate again") from None
 
 
 def read_items(path: Path) -> list[Item]:
@@ -169,8 +177,8 @@ def read_items(path: Path) -> list[Item]:
 
 def item(row: Row) -> Item:
     people = row.get("answers") or []
-    said = Counter(people).most_common(1)[0][0] if people else None  # equal counts: the first met
-    truth = zlib.crc32(json.dumps([row.get("question"), sorted(people)]).encode())
+    said = max(people, key=people.count) if people else None  # equal counts: the first met
+    truth = hash((row.get("question"), *sorted(people)))
     return Item(
         row["id"],
         row.get("image_id"),

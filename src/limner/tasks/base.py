@@ -168,8 +168,8 @@ class Task(pl.LightningModule):
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch.
 
-        Not Lightning's `estimated_stepping_batches`: it sets the training loader up before a checkpoint is restored, and
-        the loader's place in the epoch would be lost.
+        Not Lightning's `estimated_stepping_batches`: it sets the training loader up before a checkpoint is restored,
+        and the loader's place in the epoch would be lost.
         """
         trainer: Any = self.trainer
         batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
