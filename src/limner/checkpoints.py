@@ -140,8 +140,8 @@ class Checkpoints(pl.Callback):
 
     def judge(self, value: float, epoch: int) -> bool:
         """Takes note of an epoch's value; is it the best so far? The first of equal ones is; NaN never."""
-        first = self.best is None
-        better = not math.isnan(value) and (first or (value > self.best if self.mode == "max" else value < self.best))
+        best, sign = self.best, 1 if self.mode == "max" else -1
+        better = not math.isnan(value) and (best is None or sign * value > sign * best)
         if better:
             self.best, self.best_epoch, self.waited = value, epoch, 0
         else:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,37 @@ def write_vqa_submission(path: str | Path, rows: Iterable[Mapping[str, Any]]) ->
     """Write `[{"question_id": int, "answer": str}, ...]`, as EvalAI takes it, from rows with these two fields.
 
     Returns the number of answers. Nothing is written when a row is wrong: raises `UserError` for an id that is no whole
-    number or stands twice and for an answer that is no text or empty.
+    number or stands twice, for an answer that is no text or empty, and for a file that cannot be written (a full disk).
     """
     path = Path(path)
     answers = [{"question_id": row["question_id"], "answer": row["answer"]} for row in rows]
     _check(answers, f"{path} (not written)")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(answers), encoding="utf-8")
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); free space or choose another out=") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where no folder could be made there is nothing to remove
+            temporary.unlink(missing_ok=True)
     return len(answers)
 
 
-def check_vqa_submission(path: str | Path, question_file: str | Path) -> int:
-    """Check a submission against the official question file of its split; returns the number of answers.
+def check_vqa_submission(path: str | Path, *question_files: str | Path) -> int:
+    """Check a submission against the official question files of its split (usually one); returns the number of answers.
 
     Raises `UserError` (one line) for the first kind of fault found: not a list of objects with question_id and answer,
     an answer that is empty or no text, double ids, unknown ids, missing ids.
     """
     answered = _check(json_records(path, None), path)
-    asked = set(read_questions(question_file)[0].tolist())
+    asked = {number for file in question_files for number in read_questions(file)[0].tolist()}
     unknown = sorted(answered - asked)
     if unknown:
-        raise UserError(f"{path}: question ids that {question_file} has not: {listing(unknown)}; is it the same split?")
+        source = " and ".join(map(str, question_files))
+        raise UserError(f"{path}: question ids that {source} has not: {listing(unknown)}; is it the same split?")
     missing = sorted(asked - answered)
     if missing:
         raise UserError(f"{path}: no answer to {len(missing):,} of {len(asked):,} questions: {listing(missing)}")

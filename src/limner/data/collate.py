@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from limner.data.features.store import FeatureStore, Regions
+from limner.data.features.together import Stores
 
 
 class RegionBatch(NamedTuple):
@@ -64,7 +65,7 @@ class RegionBuffers:
         return self._slots[slot]
 
 
-def gather_regions(store: FeatureStore, image_ids: np.ndarray, slot: RegionSlot) -> RegionBatch:
+def gather_regions(store: FeatureStore | Stores, image_ids: np.ndarray, slot: RegionSlot) -> RegionBatch:
     """Reads the regions of a batch's images, each distinct image once.
 
     Args:

@@ -47,11 +47,12 @@ class ResidentRegions:
             self.mask[rows, :width] = torch.from_numpy(part.mask).to(device)
 
     def fill(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Puts `feats`, `boxes`, `mask` of the images at `positions` into the batch."""
-        positions = batch.pop("positions")
-        mask = self.mask[positions]
-        regions = int(mask.sum(1).max())
+        """Puts `feats`, `boxes`, `mask` of the images at `positions` into the batch, in the place of `positions`.
+
+        `regions`, a number that comes with them, is the width to pad to: asking the mask would wait for the device.
+        """
+        positions, regions = batch.pop("positions"), batch.pop("regions")
         batch["feats"] = self.feats[positions, :regions]
         batch["boxes"] = self.boxes[positions, :regions]
-        batch["mask"] = mask[:, :regions]
+        batch["mask"] = self.mask[positions, :regions]
         return batch

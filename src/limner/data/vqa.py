@@ -15,17 +15,16 @@ from limner.data import vqa_files
 from limner.data.answers import AnswerVocabulary
 from limner.data.collate import RegionBuffers, gather_regions
 from limner.data.features.together import open_stores
-from limner.data.glove import read_glove
 from limner.data.loader import BatchLoader
 from limner.data.order import BatchOrder
 from limner.data.resident import ResidentRegions
 from limner.data.text import Vocabulary
+from limner.data.vectors import initialise
 from limner.data.visual_genome import load_visual_genome
 from limner.data.vqa_items import VQAItems
 from limner.errors import UserError
 from limner.metrics import vqa as metric
 from limner.metrics.rows import Row
-from limner.models.updown_vqa import TwoStream
 from limner.weights import package
 
 
@@ -71,6 +70,9 @@ class VQAData(pl.LightningDataModule):
     def read_split(self, name: str) -> vqa_files.VQASplit:
         """One split of the data set, several files as one, cut to `limit` questions."""
         questions, annotations = files(self.settings["questions"], name), files(self.settings["annotations"], name)
+        if not questions:
+            there = ", ".join(sorted(self.settings["questions"])) or "none"
+            raise UserError(f"data.questions has no split '{name}'; it has {there}")
         if not annotations:
             annotations = [None] * len(questions)
         if len(annotations) != len(questions):
@@ -98,6 +100,9 @@ class VQAData(pl.LightningDataModule):
         parts = [self.splits[name] for name in self.settings["fit"]]
         if not parts:
             return None
+        for name, part in zip(self.settings["fit"], parts):
+            if not part.annotated:
+                raise UserError(f"data.annotations has no split '{name}', but data.fit trains on it: give its file")
         if self.settings["visual_genome"]:
             coco = self.settings["visual_genome_images"]  # without it ids stay Visual Genome's own
             images = np.unique(np.concatenate([part.image_id for part in parts])) if coco else None
@@ -135,20 +140,8 @@ class VQAData(pl.LightningDataModule):
 
     def initialise(self, model: Any) -> None:
         """Puts GloVe vectors into word and answer rows, and image vectors into answer rows, where they are given."""
-        path = self.settings["glove"]
-        streams: dict[str, Any] = {}
-        if path is not None:
-            dim = model.question.words.embedding_dim
-            spoken = sorted({word for answer in self.answers.answers for word in answer.split()})
-            found = read_glove(path, [*self.words.words, *spoken], dim=dim)
-            model.init_words(torch.from_numpy(found.vectors[: len(self.words)]))
-            print(f"GloVe: {found.summary()}")
-            place = {word: found.vectors[len(self.words) + k] for k, word in enumerate(spoken)}
-            streams["text"] = torch.from_numpy(mean_vectors(self.answers.answers, place, dim))
-        if self.settings["answer_images"] is not None:
-            streams["image"] = torch.from_numpy(np.load(self.settings["answer_images"], allow_pickle=False))
-        if streams and isinstance(model.classifier, TwoStream):
-            model.init_answers(**streams)
+        vectors = {name: self.settings[name] for name in ("glove", "answer_images")}
+        initialise(model, self.words.words, self.answers.answers, **vectors)
 
     def summary(self) -> str:
         """One line: questions, images, words, answers, and the score a perfect model of these answers reaches."""
@@ -166,10 +159,12 @@ class VQAData(pl.LightningDataModule):
 
         questions = xxhash.xxh3_64()
         for items in self.items.values():
-            questions.update(items.split.question_id)
-            questions.update(items.tokens)
+            parts = [items.split.question_id, items.split.image_id, items.tokens, items.offsets]
+            for part in [*parts, *(items.targets or ())]:
+                questions.update(np.ascontiguousarray(part).view(np.uint8).data)
         return {
             "questions": questions.hexdigest(),
+            "words": xxhash.xxh3_64_hexdigest("\n".join(self.words.words).encode()),
             "answers": xxhash.xxh3_64_hexdigest("\n".join(self.answers.answers).encode()),
             "features": self.store.fingerprint if self.store is not None else "none",
         }
@@ -186,13 +181,22 @@ class VQAData(pl.LightningDataModule):
         return self.make_loader(self.items["fit"], self.settings["batch_size"], training=True)
 
     def val_dataloader(self) -> BatchLoader:
-        return self.loader(self.settings["select"])
+        return self.make_loader(self.items[self.settings["select"]], self.settings["eval_batch_size"], training=False)
 
     def loader(self, split: str) -> BatchLoader:
-        """Batches of a split in a fixed order, the questions of an image together."""
-        return self.make_loader(self.items[split], self.settings["eval_batch_size"], training=False)
+        """Batches of a split in a fixed order, the questions of an image together.
 
-    def make_loader(self, items: VQAItems, batch_size: int, *, training: bool) -> BatchLoader:
+        They are complete, also with `resident`: who draws them may not call `on_after_batch_transfer` (Lightning does
+        so only when it is given this module, not the loader alone).
+        """
+        items, size = self.items[split], self.settings["eval_batch_size"]
+        return self.make_loader(items, size, training=False, resident=False)
+
+    def make_loader(
+        self, items: VQAItems, batch_size: int, *, training: bool, resident: bool | None = None
+    ) -> BatchLoader:
+        """The loader of some items. `resident`: row numbers instead of regions; default: as the setting says."""
+        resident = self.settings["resident"] if resident is None else resident
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         order = BatchOrder(
             len(items),
@@ -213,17 +217,18 @@ class VQAData(pl.LightningDataModule):
                 empty = {"feats": torch.zeros(1, 1, 0), "boxes": torch.zeros(1, 1, 4)}
                 empty |= {"mask": torch.zeros(1, 1, dtype=torch.bool)}
                 return batch | empty | {"image": torch.zeros(len(indices), dtype=torch.long)}
-            if self.settings["resident"]:
+            if resident:
                 distinct, image = np.unique(self.store.positions(images), return_inverse=True)
-                return batch | {"positions": torch.from_numpy(distinct), "image": torch.from_numpy(image)}
-            regions = gather_regions(self.store, images, buffers[slot])
-            return batch | regions._asdict()
+                regions = self.store.fixed_regions or int(self.store.counts(distinct).max())
+                where = {"positions": torch.from_numpy(distinct), "image": torch.from_numpy(image)}
+                return batch | where | {"regions": regions}
+            return batch | gather_regions(self.store, images, buffers[slot])._asdict()
 
         def ahead(indices: np.ndarray) -> None:
             assert self.store is not None
             self.store.will_need(self.store.positions(np.unique(items.split.image_id[indices])))
 
-        reads = self.store is not None and not self.settings["resident"]
+        reads = self.store is not None and not resident
         return BatchLoader(order, make, ahead=ahead if reads else None)
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
@@ -251,17 +256,21 @@ class VQAData(pl.LightningDataModule):
     def with_truth(self, rows: Sequence[Row], split: str) -> list[Row]:
         """Rows with the people's answers and the official accuracy of each, for reports."""
         chosen = self.items[split].split
-        if chosen.answers is None:
+        if not chosen.annotated:
             return list(rows)
         scores = metric.per_question(rows, chosen, subset=[row["id"] for row in rows])
         place = {item: k for k, item in enumerate(chosen.question_id.tolist())}
         out = []
+        answers, answer_type, question_type = chosen.answers, chosen.answer_type, chosen.question_type
+        assert answers is not None
+        assert answer_type is not None
+        assert question_type is not None
         for row in rows:
             k = place[row["id"]]
-            people = [chosen.strings[a] for a in chosen.answers[k].tolist() if a >= 0]
+            people = [chosen.strings[a] for a in answers[k].tolist() if a >= 0]
             kinds = {
-                "answer_type": chosen.answer_types[chosen.answer_type[k]],
-                "question_type": chosen.question_types[chosen.question_type[k]],
+                "answer_type": chosen.answer_types[answer_type[k]],
+                "question_type": chosen.question_types[question_type[k]],
             }
             out.append({**row, "answers": people, "accuracy": round(scores[row["id"]], 2), **kinds})
         return out
@@ -269,8 +278,7 @@ class VQAData(pl.LightningDataModule):
     def write_submission(self, path: Path, split: str, rows: Sequence[Row]) -> Path:
         """The evaluation server's file, checked against the questions of the split."""
         submit.write_vqa_submission(path, rows)
-        for questions in files(self.settings["questions"], split):
-            submit.check_vqa_submission(path, questions)
+        submit.check_vqa_submission(path, *files(self.settings["questions"], split))
         return path
 
     # --- packages ---
@@ -291,14 +299,14 @@ class VQAData(pl.LightningDataModule):
         }
 
     def expect(self, trained: package.Package) -> None:
-        """Refuses to evaluate a model on other features than it was trained on."""
+        """Refuses to evaluate a model on other features than it was trained on; an unknown extractor fits any."""
         rule, mine = trained.meta.get("features"), self.features_rule()
         if rule is None or mine is None:
             if rule is not None:
                 raise UserError("data.features is empty, but the model was trained on image features")
             return
         for name in ("dim", "extractor"):
-            if rule[name] != mine[name]:
+            if rule[name] not in (mine[name], "unknown"):
                 raise UserError(f"data.features: {name} is {mine[name]}, but the model was trained on {rule[name]}")
 
 
@@ -306,12 +314,3 @@ def files(table: Mapping[str, Any], split: str) -> list[Any]:
     """The files of a split: none, one, or a list of them."""
     value = table.get(split)
     return [] if value is None else [value] if isinstance(value, str) else list(value)
-
-
-def mean_vectors(answers: Sequence[str], vectors: Mapping[str, np.ndarray], dim: int) -> np.ndarray:
-    """(A, dim) mean vector of each answer's words (Teney et al. 2018: initialises the text stream)."""
-    out = np.zeros((len(answers), dim), np.float32)
-    for k, answer in enumerate(answers):
-        if answer.split():
-            out[k] = np.mean([vectors[word] for word in answer.split()], axis=0)
-    return out

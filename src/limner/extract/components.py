@@ -19,6 +19,8 @@ from limner.extract.labelling import Pixels
 CELLS = 4  # a region's box is looked at in CELLS x CELLS parts
 _CORNERS = ("black", "blue", "green", "cyan", "red", "magenta", "yellow", "white")
 
+_NUMBERS = ("one", "two", "three", "four or more")
+
 # Every number of a feature, in order. Scale: about -1 to 1.
 ENTRIES: tuple[str, ...] = (
     "whole",  # 1 for the whole picture, 0 for a patch
@@ -38,7 +40,8 @@ ENTRIES: tuple[str, ...] = (
     "eta30", "eta21", "eta12", "eta03",  # lopsidedness
     "eta40", "eta22", "eta04",  # peakedness
     "hu1", "hu2", "hu3", "hu4",  # the first four of Hu's invariants: they do not change when the patch is turned
-    "alike in color", "alike in form",  # patches of the picture that look like this one, itself counted: n / 2 - 1, at most 1
+    # how many patches of the picture, itself counted, have its colour, and how many its form: 1 at that number, else 0
+    *(f"{number} of its {what}" for what in ("color", "form") for number in _NUMBERS),
     *(f"cell {row},{column}" for row in range(CELLS) for column in range(CELLS)),  # covered part of each cell, -1 to 1
 )  # fmt: skip
 
@@ -150,7 +153,7 @@ def _describe(pixels: Pixels, kept: np.ndarray, width: int, height: int) -> tupl
         *(30 * eta[name] for name in ("30", "21", "12", "03")),
         *(30 * eta[name] for name in ("40", "22", "04")),
         4 * hu[0], 6 * hu[1], 20 * hu[2], 20 * hu[3],
-        _alike(2 * color - 1, np.max, 0.3), _alike(2 * covered.reshape(k, -1) - 1, np.mean, 0.2),
+        *_alike(2 * color - 1, np.max, 0.3), *_alike(2 * covered.reshape(k, -1) - 1, np.mean, 0.2),
         *(2 * covered.reshape(k, -1).T - 1),
     ]  # fmt: skip
     features = np.clip(np.stack(columns_of, 1), -2, 2).astype(np.float32)
@@ -174,12 +177,12 @@ def _whole(pixels: Pixels, width: int, height: int) -> np.ndarray:
 
 
 def _alike(values: np.ndarray, over: Callable[..., np.ndarray], near: float) -> np.ndarray:
-    """How many of k patches have `values` (k, n) near a patch's own, as n / 2 - 1 (k,).
+    """How many of k patches have `values` (k, n) near a patch's own: (numbers, k), 1 in the row of that number.
 
-    With it one look can count: softmax attention, which averages, otherwise learns numbers very slowly.
+    With it one look can count: softmax attention, which averages, learns numbers very slowly without it.
     """
-    apart = over(np.abs(values[:, None] - values[None]), axis=2)
-    return np.minimum((apart < near).sum(1) / 2 - 1, 1)
+    number = (over(np.abs(values[:, None] - values[None]), axis=2) < near).sum(1)
+    return (np.minimum(number, len(_NUMBERS)) == np.arange(1, len(_NUMBERS) + 1)[:, None]).astype(np.float64)
 
 
 def _near_corners(color: np.ndarray) -> np.ndarray:

@@ -27,19 +27,27 @@ def unique(rows: Iterable[Row]) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    """Writes rows as JSON lines (gzipped when the name ends in .gz), whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes rows as JSON lines (gzipped when the name ends in .gz), whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written. What `rows` itself raises comes through as it is.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with gzip.open(part, "wt", encoding="utf-8", compresslevel=3) if path.suffix == ".gz" else open(
-            part, "w", encoding="utf-8"
-        ) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            gzip.open(part, "wt", encoding="utf-8", compresslevel=3)
+            if path.suffix == ".gz"
+            else open(part, "w", encoding="utf-8") as file
+        ):
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"{path}: rows cannot be written ({error.strerror}); free space or choose another out=") from None
+        reason = error.strerror or error
+        raise UserError(f"{path}: rows cannot be written ({reason}); free space or choose another out=") from None
+    finally:
+        part.unlink(missing_ok=True)  # what was left of it, whatever went wrong
 
 
 def read(path: Path) -> Iterator[Row]:

@@ -26,13 +26,14 @@ class VQAEnsemble(nn.Module):
     def forward(self, feats: Tensor, mask: Tensor, image: Tensor, tokens: Tensor) -> VQAOutput:
         """Logits (B,A) whose sigmoid or softmax is the mean probability; attention (B,R) is the members' mean."""
         outputs = [model(feats, mask, image, tokens) for model in self.models]
-        logits = torch.stack([out.logits.double() for out in outputs])
+        kind = outputs[0].logits.device.type
+        wide = torch.float32 if kind == "mps" else torch.float64  # Apple's GPUs have no float64
+        logits = torch.stack([out.logits.to(wide) for out in outputs])
         if self.softmax:
             mean = torch.logsumexp(logits.log_softmax(-1), 0)
         else:
             # log p and log(1-p) of the mean, without leaving the logarithm: p may be 1e-20
             yes = torch.logsumexp(nn.functional.logsigmoid(logits), 0)
             mean = yes - torch.logsumexp(nn.functional.logsigmoid(-logits), 0)
-        maps = [out.attention for out in outputs if out.attention is not None]
-        attention = torch.stack(maps).mean(0) if len(maps) == len(outputs) else None
+        attention = torch.stack([out.attention for out in outputs]).mean(0)
         return VQAOutput(mean.to(outputs[0].logits.dtype), attention)

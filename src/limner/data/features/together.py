@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +75,10 @@ class Stores:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return {Path(store.path).name: store.provenance for store in self.stores}
+        names = [store.path.name for store in self.stores]
+        if len(set(names)) < len(names):  # train/regions.h5 and val/regions.h5
+            names = [str(store.path) for store in self.stores]
+        return {name: store.provenance for name, store in zip(names, self.stores)}
 
     @property
     def max_regions(self) -> int:
@@ -84,7 +86,7 @@ class Stores:
 
     @cached_property
     def fingerprint(self) -> str:
-        return xxhash.xxh3_128_hexdigest("".join(store.fingerprint for store in self.stores))
+        return xxhash.xxh3_128_hexdigest("".join(store.fingerprint for store in self.stores).encode())
 
     def positions(self, image_ids: np.ndarray) -> np.ndarray:
         wanted = np.asarray(image_ids, np.int64)
@@ -127,7 +129,7 @@ class Stores:
         for store, _, places in self._parts(positions):
             store.will_need(places)
 
-    def _parts(self, positions: np.ndarray):
+    def _parts(self, positions: np.ndarray) -> Iterator[tuple[FeatureStore, np.ndarray, np.ndarray]]:
         """`(store, indices into positions, positions in that store)` for each store that is concerned."""
         _, owner, place = self._index
         owners, places = owner[positions], place[positions]

@@ -17,7 +17,10 @@ import json
 import os
 import shutil
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 from limner.data.toy import captions, render, visdial, vqa
@@ -29,7 +32,7 @@ from limner.extract.components import ComponentsExtractor
 from limner.extract.grid import GridExtractor
 from limner.extract.run import add, writer_for
 
-KIND, VERSION = "limner toy world", 1  # a new version whenever the same arguments give other files
+KIND, VERSION = "limner toy world", 2  # a new version whenever the same arguments give other files
 MANIFEST = "manifest.json"
 FEATURES: dict[str, Extractor] = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
 _ABOUT = "Questions about the toy world of limner"
@@ -130,11 +133,25 @@ def _put(part: Path, folder: Path) -> None:
 
 def _fill(part: Path, made_with: dict, counts: dict[str, int], seed: int) -> None:
     world = {split: list(scenes(split, count, seed=seed)) for split, count in counts.items()}
-    _write_pictures(part, world)
-    holds = {split: _write_split(part, split, shown, seed) for split, shown in world.items()}
-    _write(part / "dataset_toy.json", captions.caption_file((s for split in SPLITS for s in world[split]), seed=seed))
+    with _beside(_write_pictures, part, world):
+        holds = {split: _write_split(part, split, shown, seed) for split, shown in world.items()}
+        told = captions.caption_file((s for split in SPLITS for s in world[split]), seed=seed)
+        _write(part / "dataset_toy.json", told)
     files = sorted(path.name for path in part.iterdir() if path.is_file())
     _write(part / MANIFEST, {**made_with, "image_size": [WIDTH, HEIGHT], "holds": holds, "files": files}, indent=2)
+
+
+@contextmanager
+def _beside(work: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Does `work` in a second process while the body runs, where that is safe; else before it."""
+    if "torch" in sys.modules or "fork" not in get_all_start_methods():  # a fork of running threads can hang
+        work(*arguments)
+        yield
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        done = pool.submit(work, *arguments)
+        yield
+        done.result()
 
 
 def _write_pictures(part: Path, world: dict[str, list[Scene]]) -> None:
