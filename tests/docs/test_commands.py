@@ -15,7 +15,12 @@ import pytest
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BY_CI = {"make demo", "make test", "make bench", "make lint"}  # .ci/run calls these; a test that called them would recurse
+BY_CI = {
+    "make demo",
+    "make test",
+    "make bench",
+    "make lint",
+}  # .ci/run calls these; a test that called them would recurse
 SMALL = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=64 data.min_answer_count=1"
 SMALL += " model.hidden=16 model.classifier_hidden=16"
 PLACE = re.compile(r"outputs/toy_vqa/20260101-1([23])0000")  # stands for the newest run, and the one before
@@ -36,11 +41,17 @@ def sandbox(tmp_path_factory) -> Path:
     real.mkdir()
     old.mkdir()
     for ours, theirs in (("train", "train2014"), ("val", "val2014"), ("test", "test2015")):
-        shutil.copy(toy / f"v2_OpenEnded_toy_{ours}_questions.json", real / f"v2_OpenEnded_mscoco_{theirs}_questions.json")
+        shutil.copy(
+            toy / f"v2_OpenEnded_toy_{ours}_questions.json", real / f"v2_OpenEnded_mscoco_{theirs}_questions.json"
+        )
         shutil.copy(toy / f"v2_toy_{ours}_annotations.json", real / f"v2_mscoco_{theirs}_annotations.json")
     for split, theirs in (("train", "train"), ("val", "valid")):
         for kind in ("questions", "annotations"):
-            name = f"v2_OpenEnded_toy_{split}_questions.json" if kind == "questions" else f"v2_toy_{split}_annotations.json"
+            name = (
+                f"v2_OpenEnded_toy_{split}_questions.json"
+                if kind == "questions"
+                else f"v2_toy_{split}_annotations.json"
+            )
             subprocess.run(f"gzip -c {toy / name} > {real / f'{kind}_{theirs}.json.gz'}", shell=True, check=True)
     for name in ("trainval36.h5", "test36.h5"):
         shutil.copy(toy / "regions.h5", real / name)
@@ -77,7 +88,11 @@ def write_checkpoint(folder: Path) -> None:
         "q_emb.rnn.weight_hh_l0": (3 * hidden, hidden), "q_emb.rnn.bias_ih_l0": (3 * hidden,),
         "q_emb.rnn.bias_hh_l0": (3 * hidden,),
     }  # fmt: skip
-    layers = {"v_att.v_proj.main.0": (hidden, dim), "v_att.q_proj.main.0": (hidden, hidden), "v_att.linear": (1, hidden)}
+    layers = {
+        "v_att.v_proj.main.0": (hidden, dim),
+        "v_att.q_proj.main.0": (hidden, hidden),
+        "v_att.linear": (1, hidden),
+    }
     layers |= {"q_net.main.0": (hidden, hidden), "v_net.main.0": (hidden, dim)}
     layers |= {"classifier.main.0": (2 * hidden, hidden), "classifier.main.3": (answers, 2 * hidden)}
     for name, (rows, columns) in layers.items():

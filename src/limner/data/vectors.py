@@ -1,4 +1,4 @@
-"""Word and answer vectors that a VQA model starts from (Teney et al. 2018, section 3.8: both help a little)."""
+"""Word and answer vectors that a VQA model starts from (Teney et al. 2018: rows of the two output streams)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ __all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write
 
 ANSWERS = 10  # people who answered each VQA question
 _CACHE = "vqa-split-1"  # a new number whenever the arrays change
-_NEXT_STEP = "get the official files with `python scripts/get_data.py vqa`, or check the path"
+_NEXT_STEP = "fetch the official VQA v2 files from visualqa.org, or check the path"
 
 
 def load_split(

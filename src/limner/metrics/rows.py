@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def write(path: Path, rows: Iterable[Row]) -> None:
         reason = error.strerror or error
         raise UserError(f"{path}: rows cannot be written ({reason}); free space or choose another out=") from None
     finally:
-        part.unlink(missing_ok=True)  # what was left of it, whatever went wrong
+        with suppress(OSError):  # whatever went wrong, no part is left; there may be no folder
+            part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Iterator[Row]:
