@@ -155,7 +155,7 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.fit_loop._should_accumulate():
             return  # the epoch's end saves in a moment, after the validation
-        due = bool(self.every_steps) and trainer.global_step % self.every_steps == 0
+        due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
         if due or self.time_is_up(trainer):
             self.save(trainer, pl_module, "last.ckpt")
 

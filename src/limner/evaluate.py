@@ -35,7 +35,8 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
     for text in changes:
         change(described, text, whole="this is the data set the model was trained on")
     if config.split not in described.data.questions:
-        raise UserError(f"split={config.split}: the data have {', '.join(sorted(described.data.questions))}")
+        there = ", ".join(sorted(described.data.questions)) or "none: say what to evaluate on with data=NAME"
+        raise UserError(f"split={config.split}: the data have {there}")
     schema = schema_for(described.data, "data")
     raise_faults(typed(schema, described.data, "data.") if schema else [])
     raise_faults(missing_files(only_split(described.data, config.split)))

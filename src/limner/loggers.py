@@ -93,7 +93,7 @@ def wandb_logger(config: Any, run: RunFolder, settings: dict[str, Any]) -> Logge
     id_file = run.path / "wandb_id.txt"
     if not id_file.is_file():
         write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
-    return WandbLogger(
+    logger = WandbLogger(
         name="/".join(run.path.parts[-2:]),
         save_dir=str(run.path),
         id=id_file.read_text().strip(),
@@ -106,3 +106,5 @@ def wandb_logger(config: Any, run: RunFolder, settings: dict[str, Any]) -> Logge
         config=settings,
         mode=config.mode,
     )
+    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 always passes it; wandb 0.31 warns at each start
+    return logger

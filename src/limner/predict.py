@@ -32,7 +32,7 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
     paths = [config.features] if isinstance(config.features, str) else list(config.features)
     trained_on = answerer.package.meta.get("features") or {}
     store = open_stores(paths, max_regions=trained_on.get("max_regions")) if answerer.feature_dim else None
-    if store is not None and trained_on.get("extractor") not in (None, store.extractor):
+    if store is not None and trained_on.get("extractor") not in (None, "unknown", store.extractor):
         expected = trained_on["extractor"]
         raise UserError(f"features: extractor is {store.extractor}, but the model was trained on {expected}")
     made = rows(answerer, store, ids, images, texts, config.batch_size)

@@ -70,8 +70,8 @@ def test_bad_lines(tmp_path, text, message):
     assert str(path) in str(caught.value)
 
 
-def test_missing_file_names_the_command_that_gets_it(tmp_path):
-    with pytest.raises(UserError, match=r"no such file; get it with `python scripts/get_data.py glove`"):
+def test_missing_file_says_where_to_get_it(tmp_path):
+    with pytest.raises(UserError, match=r"no such file; fetch glove.6B.zip"):
         read_glove(tmp_path / "none.txt", ["a"])
 
 

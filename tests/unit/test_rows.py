@@ -52,3 +52,9 @@ def test_rows_that_fail_on_the_way_leave_no_part(tmp_path):
     with pytest.raises(UserError, match="no features for image 7"):
         rows.write(tmp_path / "rows.jsonl", failing())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"rows\.jsonl: rows cannot be written \("):
+        rows.write(tmp_path / "file" / "rows.jsonl", [{"id": 1}])

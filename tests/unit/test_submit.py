@@ -64,3 +64,32 @@ def test_writer_refuses_and_writes_nothing(tmp_path, answers, message):
     with pytest.raises(UserError, match=message):
         write_vqa_submission(tmp_path / "answers.json", answers)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_in_two_files(tmp_path, asked):
+    more, path = tmp_path / "more.json", tmp_path / "answers.json"
+    write_questions(more, [{"question_id": 4, "image_id": 1, "question": "what?"}])
+    write_vqa_submission(path, rows(4, 1, 2, 3))
+    assert check_vqa_submission(path, asked, more) == 4
+    with pytest.raises(UserError, match=r"question ids that .*questions\.json has not: 4"):
+        check_vqa_submission(path, asked)
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "answers.json"
+    write_vqa_submission(path, rows(1))
+
+    def full(self, text, **_):
+        self.write_bytes(text.encode()[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_text", full)
+    with pytest.raises(UserError, match=r"answers\.json: cannot be written \(No space left on device\); free space or"):
+        write_vqa_submission(path, rows(1, 2))
+    assert json.loads(path.read_text()) == [{"question_id": 1, "answer": "a1"}]
+    assert [p.name for p in tmp_path.iterdir()] == ["answers.json"]
+
+
+def test_a_folder_that_cannot_be(tmp_path, asked):
+    with pytest.raises(UserError, match=r"answers\.json: cannot be written \("):
+        write_vqa_submission(asked / "answers.json", rows(1))

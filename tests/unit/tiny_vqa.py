@@ -1,12 +1,14 @@
-"""A tiny VQA data set for tests: official files of two splits, a feature store for each, and the settings to read them."""
+"""A tiny VQA data set for tests: official files of two splits, a feature store for each, settings to read them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from limner.data.features import FeatureWriter
 from limner.data.vqa import VQAData
@@ -81,3 +83,8 @@ def data(folder: Path, *, vocabulary: Any = None, **changes: Any) -> VQAData:
     made = VQAData(vocabulary=vocabulary, **settings(folder, **changes))
     made.prepare()
     return made
+
+
+def drawn(loader: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All batches, copied out of the loader's memory, which is used again."""
+    return [{k: v.clone() if torch.is_tensor(v) else v for k, v in batch.items()} for batch in loader]

@@ -22,7 +22,7 @@ from limner.data.text import Vocabulary
 from limner.data.vectors import initialise
 from limner.data.visual_genome import load_visual_genome
 from limner.data.vqa_items import VQAItems
-from limner.errors import UserError
+from limner.errors import UserError, listing
 from limner.metrics import vqa as metric
 from limner.metrics.rows import Row
 from limner.weights import package
@@ -64,6 +64,7 @@ class VQAData(pl.LightningDataModule):
         training = self.training_split()
         if training is not None:
             self.items["fit"] = self.encode(training)
+            self.check_learnable(self.items["fit"])
         for name in dict.fromkeys(used[len(chosen["fit"]) :]):
             self.items[name] = self.encode(self.splits[name])
 
@@ -90,7 +91,11 @@ class VQAData(pl.LightningDataModule):
         """The answer vocabulary: the given list, or the counted one."""
         path = self.settings["answers_file"]
         if path is not None:
-            return AnswerVocabulary.from_json(package.read_json(Path(path)), source=path)
+            listed = package.read_json(Path(path))
+            try:
+                return AnswerVocabulary.from_json(listed)
+            except UserError as error:
+                raise UserError(f"data.answers_file: {path}: {error}") from None
         counted = [self.splits[name] for name in self.settings["answers_from"]]
         least = 1 if self.settings["limit"] else self.settings["min_answer_count"]
         return AnswerVocabulary.build(counted, min_count=least)
@@ -123,6 +128,16 @@ class VQAData(pl.LightningDataModule):
             unknown=chosen["unknown_words"],
             normalize=chosen["normalize_answers"],
         )
+
+    def check_learnable(self, items: VQAItems) -> None:
+        """Refuses answers of another data set: every target would be zero."""
+        assert items.targets is not None
+        if not len(items.targets.labels):
+            few = listing(map(repr, self.answers.answers), show=3)
+            raise UserError(
+                f"data: none of {len(items):,} training questions has an answer among the {len(self.answers):,} of the "
+                f"vocabulary ({few}): give the answers_file of this data set, or null to count them"
+            )
 
     # --- what the model and the task need ---
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from limner.errors import UserError
+from limner.errors import UserError, listing
 
 
 def main(argv: list[str]) -> int:
@@ -37,11 +37,14 @@ def import_hu_vqa(checkpoint: Path, words: Path, answers: Path, folder: Path) ->
     from limner.data.text import MAX_LEN, Vocabulary
     from limner.models.updown_vqa import UpDownVQA
     from limner.weights import package
-    from limner.weights.importers import convert_hu_vqa, hu_vqa_sizes, read_checkpoint
+    from limner.weights.importers import convert_hu_vqa, hu_vqa_sizes, read_checkpoint, strip_prefix
 
     state = read_checkpoint(checkpoint)
     with naming(checkpoint):
         sizes = hu_vqa_sizes(state) | {"question_length": MAX_LEN}
+    broken = [name for name, tensor in strip_prefix(state).items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(f"{checkpoint}: {listing(broken)} holds NaN or infinite numbers; take an earlier checkpoint")
     vocab = {"words": read_list(words, place=1), "answers": read_list(answers)}
     for name, entries in vocab.items():
         if len(entries) != sizes[name]:
