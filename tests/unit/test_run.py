@@ -98,20 +98,20 @@ def test_torchrun_needs_a_given_folder(tmp_path, monkeypatch):
 
 
 def test_status_and_a_process_that_died(tmp_path):
-    run = RunFolder(tmp_path)
+    run = RunFolder(tmp_path / "toy" / "20260101-120000")
     assert run.status() == {"state": "unknown"}
     run.write_status("running")
     started = run.status()["started"]
     assert run.state() == "running"
-    write_json(tmp_path / "status.json", {**run.status(), "pid": 2**22 + 1})  # larger than any process number
+    write_json(run.path / "status.json", {**run.status(), "pid": 2**22 + 1})  # larger than any process number
     assert run.state() == "died"
-    assert "died" in runs(tmp_path.parent)[0]
+    assert "died" in runs(tmp_path)[0]
     run.write_status("failed", reason="because", exit_code=2)
     assert run.status()["started"] == started
     assert run.state() == "failed"
-    assert "because" in runs(tmp_path.parent)[0]
-    (tmp_path / "status.json").write_text("{")
-    assert "cannot be read" in runs(tmp_path.parent)[0]
+    assert "because" in runs(tmp_path)[0]
+    (run.path / "status.json").write_text("{")
+    assert "cannot be read" in runs(tmp_path)[0]
 
 
 def test_write_whole_keeps_the_old_file(tmp_path, monkeypatch):

@@ -52,7 +52,9 @@ def test_every_option_composes(group, option):
     OmegaConf.to_container(config, resolve=True)
 
 
-@pytest.mark.parametrize(("experiment", "debug"), itertools.product(EXPERIMENTS, preflight.group_options("debug", [])))
+@pytest.mark.parametrize(
+    ("experiment", "debug"), list(itertools.product(EXPERIMENTS, preflight.group_options("debug", [])))
+)
 def test_every_debug_preset_works_on_every_experiment(experiment, debug):
     config = preflight.compose("train", [f"experiment={experiment}", f"debug={debug}"], checked=False)
     assert faults(config) == []
