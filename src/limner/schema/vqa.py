@@ -61,7 +61,7 @@ class UpDownVQA:
     classifier_hidden: int = key(2048, "size of the classifier's hidden layer", low=1)
     image_answer_dim: int = key(2048, "size of an answer's image vector (two_stream)", low=1)
     dropout_embedding: float = key(0.0, "dropout on word vectors", low=0, high=0.99)
-    dropout_attention: float = key(0.2, "dropout in product attention", low=0, high=0.99)
+    dropout_attention: float = key(0.2, "dropout inside the attention", low=0, high=0.99)
     dropout_classifier: float = key(0.5, "dropout before the output layer", low=0, high=0.99)
 
 
