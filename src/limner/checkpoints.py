@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
 from limner.errors import UserError
+from limner.files import whole
 
 
 class WholeFiles(CheckpointIO):
@@ -22,14 +22,10 @@ class WholeFiles(CheckpointIO):
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
+            # one name for all processes and runs: what a killed one left is written over
+            with whole(path, part=part, sync=True), open(part, "wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
         except BaseException as error:
-            part.unlink(missing_ok=True)
             reason = write_failure(error)
             if reason is None:
                 raise

@@ -1,27 +1,51 @@
-"""Small files, written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from limner.errors import UserError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is either the old one or the whole new one: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextmanager
+def whole(path: Path, *, part: Path | None = None, sync: bool = False) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; what was written there takes its place when the block ends well.
+
+    Args:
+        path: the file to make; its folder is made when missing.
+        part: the temporary path. Default: one of this process alone.
+        sync: the content is on the disk before it takes the name, so that a power cut leaves the old file or the new.
+
+    What the block raises comes through, and the temporary file is gone.
+    """
+    part = part or path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        if sync:
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(part, path)
+    finally:
+        with suppress(OSError):  # whatever went wrong, no part is left; there may be no folder
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a small text file so that it is either the old one or the whole new one.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with whole(path, sync=True) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from None
 
 

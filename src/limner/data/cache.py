@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import xxhash
 
 from limner.data.reading import open_binary
+from limner.files import whole
 
 Entry = tuple[Mapping[str, np.ndarray], Any]
 _JSON = "json"
@@ -65,12 +65,6 @@ def cached(folder: str | Path | None, key: str, build: Callable[[], Entry]) -> E
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray], meta: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with open(temporary, "wb") as stream:
-            text = json.dumps(meta, ensure_ascii=False).encode()
-            np.savez(stream, **{_JSON: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part, open(part, "wb") as stream:
+        text = json.dumps(meta, ensure_ascii=False).encode()
+        np.savez(stream, **{_JSON: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]

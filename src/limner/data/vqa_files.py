@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from limner.data.cache import cached, content_key
 from limner.data.reading import json_records
 from limner.data.vqa_split import VQASplit, distinct_ids, join
 from limner.errors import UserError, listing
+from limner.files import whole
 
 __all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write_annotations", "write_questions"]
 
@@ -241,16 +241,10 @@ def write_annotations(path: str | Path, records: Iterable[dict[str, Any]], **inf
 
 def _write(path: str | Path, key: str, records: Iterable[dict[str, Any]], info: dict[str, Any]) -> int:
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     count = 0
-    try:
-        with gzip.open(temporary, "wt", 6) if path.suffix == ".gz" else open(temporary, "w") as stream:
-            stream.write(json.dumps(info)[:-1] + f', "{key}": [')
-            for count, record in enumerate(records, start=1):
-                stream.write((",\n" if count > 1 else "\n") + json.dumps(record))
-            stream.write("\n]}\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part, gzip.open(part, "wt", 6) if path.suffix == ".gz" else open(part, "w") as stream:
+        stream.write(json.dumps(info)[:-1] + f', "{key}": [')
+        for count, record in enumerate(records, start=1):
+            stream.write((",\n" if count > 1 else "\n") + json.dumps(record))
+        stream.write("\n]}\n")
     return count

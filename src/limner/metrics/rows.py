@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from limner.errors import UserError
+from limner.files import whole
 
 Row = dict[str, Any]
 
@@ -33,23 +32,18 @@ def write(path: Path, rows: Iterable[Row]) -> None:
     Raises:
         UserError: the file cannot be written. What `rows` itself raises comes through as it is.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with (
+            whole(path) as part,
             gzip.open(part, "wt", encoding="utf-8", compresslevel=3)
             if path.suffix == ".gz"
-            else open(part, "w", encoding="utf-8") as file
+            else open(part, "w", encoding="utf-8") as file,
         ):
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        os.replace(part, path)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path}: rows cannot be written ({reason}); free space or choose another out=") from None
-    finally:
-        with suppress(OSError):  # whatever went wrong, no part is left; there may be no folder
-            part.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Iterator[Row]:

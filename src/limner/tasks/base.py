@@ -44,6 +44,8 @@ class Task(pl.LightningModule):
     ):
         super().__init__()
         self.model = model
+        self.counts_items = True
+        """the loss is a mean over the batch's items, whose global number the loader knows; see `global_count`"""
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()
         self.detailed = False
@@ -92,7 +94,21 @@ class Task(pl.LightningModule):
         total, count = next(iter(losses.values()))
         self.log("train/loss", total.detach() / max(count, 1), prog_bar=True, logger=False, batch_size=max(count, 1))
         # the mean over the GLOBAL batch: processes may have unequal shares of it, and DDP averages over processes
-        return total * (self.trainer.world_size / max(batch.get("total", count), 1))
+        return total * (self.trainer.world_size / max(self.global_count(batch, count), 1))
+
+    def global_count(self, batch: dict[str, Any], count: int) -> int:
+        """What the optimised loss of this step is a mean over, on all processes together: the items of the batch.
+
+        A task whose loss counts something else (tokens) sets `counts_items = False`; the processes' counts are then
+        added up.
+        """
+        if self.counts_items:
+            return int(batch.get("total", count))
+        if self.trainer.world_size == 1:
+            return count
+        added = torch.tensor(count, device=self.device)
+        torch.distributed.all_reduce(added)
+        return int(added)
 
     @property
     def wide(self) -> torch.dtype:
