@@ -15,9 +15,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from limner import __version__
 from limner.callbacks import EpochLines, MetricLines, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
-from limner.errors import UserError
+from limner.errors import UserError, listing
 from limner.loggers import JsonLines, wandb_logger
 from limner.run import RunFolder
+from limner.schema.check import package_of
 from limner.signals import StopOnSignal
 from limner.tasks.base import Task
 from limner.weights import package
@@ -48,9 +49,36 @@ def build_model(config: DictConfig, data: Any) -> torch.nn.Module:
     return model
 
 
+def start_of(config: DictConfig) -> package.Package | None:
+    """The package that training starts from, when `weights` names one."""
+    return package.read(package_of(config.weights)) if config.get("weights") else None
+
+
+def start_from(model: torch.nn.Module, start: package.Package, given: str) -> None:
+    """Puts the weights of a package into a model of the same sizes.
+
+    Raises:
+        UserError: one line with every weight that does not fit.
+    """
+    mine, theirs = model.state_dict(), start.model.state_dict()
+    wrong = [name for name in {**mine, **theirs} if name not in mine or name not in theirs]
+    wrong += [name for name in mine if name in theirs and mine[name].shape != theirs[name].shape]
+    if wrong:
+        told = ", ".join(f"{key}={value}" for key, value in start.sizes.items())
+        raise UserError(
+            f"weights={given}: its model is not of these sizes ({listing(wrong)} differ); it was trained with {told}: "
+            "set the group `model` alike"
+        )
+    model.load_state_dict(theirs)
+
+
 def build_task(config: DictConfig, data: Any, model: torch.nn.Module) -> Task:
     """The task with its optimiser and schedule."""
     more = data.task_arguments()
+    if config.get("decode") is not None:
+        more["decode"] = parts(config.decode)()
+    if config.get("scst") is not None:
+        more["scst"] = parts(config.scst)()
     if config.get("optim") is not None:
         more |= {"optimizer": parts(config.optim), "schedule": parts(config.schedule)()}
     return parts(config.task)(model=model, **more)

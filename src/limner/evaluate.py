@@ -17,7 +17,7 @@ from limner.overrides import change
 from limner.processes import end_children, end_with_parent, started_by_lightning
 from limner.run import open_run
 from limner.schema import schema_for
-from limner.schema.check import missing_files, typed
+from limner.schema.check import missing_files, one_split, splits, typed
 
 
 def main(overrides: list[str], config_dirs: list[str]) -> int:
@@ -34,12 +34,15 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         described.data = OmegaConf.to_container(config.data, resolve=True)
     for text in changes:
         change(described, text, whole="this is the data set the model was trained on")
-    if config.split not in described.data.questions:
-        there = ", ".join(sorted(described.data.questions)) or "none: say what to evaluate on with data=NAME"
-        raise UserError(f"split={config.split}: the data have {there}")
+    there = splits(described.data)
+    if there is not None and config.split not in there:
+        known = ", ".join(there) or "none: say what to evaluate on with data=NAME"
+        raise UserError(f"split={config.split}: the data have {known}")
+    if config.get("decode") is not None:
+        described.decode = OmegaConf.to_container(config.decode, resolve=True)
     schema = schema_for(described.data, "data")
     raise_faults(typed(schema, described.data, "data.") if schema else [])
-    raise_faults(missing_files(only_split(described.data, config.split)))
+    raise_faults(missing_files(one_split(described.data, config.split)))
     if started_by_lightning():
         end_with_parent()
     out = Path(config.out) if config.out else default_out(folders) / config.split
@@ -77,27 +80,17 @@ def package_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def only_split(data: DictConfig, split: str) -> DictConfig:
-    """The data configuration with one split in use: words and answers come from the package."""
-    chosen = OmegaConf.to_container(data, resolve=True)
-    assert isinstance(chosen, dict)
-    chosen |= {"fit": [], "select": split, "test": None, "words_from": [], "answers_from": []}
-    chosen |= {"glove": None, "answer_images": None, "answers_file": None, "visual_genome": None}
-    chosen["visual_genome_images"] = None
-    return OmegaConf.create(chosen)
-
-
 def run(config: DictConfig, described: DictConfig, folders: list[Path], out: Path) -> dict[str, float]:
     """Evaluates packages on a split and writes `out`; returns the metrics."""
-    from limner import build
-    from limner.answering import one_model
+    from limner import build, inference
     from limner.train import quiet, shown
     from limner.weights import package
 
     quiet()
     packages = [package.read(folder) for folder in folders]
+    one_model = inference.module_for(packages[0].meta.get("task")).one_model
     data = build.build_data(
-        OmegaConf.create({"data": only_split(described.data, config.split)}), vocabulary=packages[0].vocab
+        OmegaConf.create({"data": one_split(described.data, config.split)}), vocabulary=packages[0].vocab
     )
     data.prepare()
     for each in packages:

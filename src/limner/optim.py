@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -46,6 +47,28 @@ class Steps:
 
     def __call__(self, epoch: float, epochs: float) -> float:
         return warmup(epoch, self.warmup_epochs) * self.factor ** sum(epoch >= start for start in self.at)
+
+
+@dataclass(kw_only=True)
+class XEThenSCST:
+    """Cross-entropy with a rate that falls by steps, then self-critical training with a rate of its own.
+
+    Up to `start` as `ImageCaptioning.pytorch` does it: times `factor` after every `every` epochs. From there the base
+    rate times `rl_factor`, constant: a tenth of the base rate is what that code's recipe comes to.
+
+    `start` must be the epoch at which the task begins with SCST (`scst.start_epoch`).
+    """
+
+    start: float
+    every: float = 3.0
+    factor: float = 0.8
+    rl_factor: float = 0.1
+    warmup_epochs: float = 0.0
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        if epoch >= self.start:
+            return self.rl_factor
+        return warmup(epoch, self.warmup_epochs) * self.factor ** math.floor(epoch / self.every)
 
 
 def warmup(epoch: float, warmup_epochs: float) -> float:

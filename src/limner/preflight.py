@@ -84,7 +84,7 @@ def split_overrides(overrides: list[str], config_dirs: list[str]) -> tuple[list[
             values.append(text)
             continue
         chosen = override.value()
-        if chosen is None and name not in ("debug", "data"):
+        if chosen is None and name not in ("debug", "data", "decode", "scst"):
             raise UserError(f"{text}: cannot be left out; there are {listing(options[name], show=20)}")
         for choice in [chosen] if isinstance(chosen, str) else []:
             if choice not in options[name] and choice not in ("null", ""):

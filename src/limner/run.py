@@ -3,6 +3,7 @@
 outputs/NAME/20260131-142501/
   config.yaml        the whole configuration, resolved; `resume=` and `evaluate run=` read it
   command.txt        what was typed
+  versions.json      Python, limner, torch, ...
   status.json        running, done, failed or stopped, with the reason and the exit code
   metrics.jsonl      one line a logged step or epoch
   checkpoints/       best.ckpt and last.ckpt (Lightning's)
@@ -15,9 +16,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +113,18 @@ def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
     if first:
         write_whole(run.config, OmegaConf.to_yaml(config, resolve=True))
         write_whole(run.path / "command.txt", " ".join(command) + "\n")
+        write_json(run.path / "versions.json", versions())
     os.environ[RUN_ENV] = str(folder)
     return run
+
+
+def versions() -> dict[str, str]:
+    """What a run is made with, for whoever must repeat it; nothing heavy is imported."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("limner", "torch", "pytorch-lightning", "hydra-core", "numpy", "h5py", "wandb"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def make_folder(folder: Path) -> None:

@@ -151,9 +151,13 @@ def fit(config: DictConfig, run: RunFolder) -> float | None:
     from limner.checkpoints import Checkpoints, read_checkpoint
 
     pl.seed_everything(config.seed, verbose=False)
-    data = build.build_data(config)
+    start = build.start_of(config)
+    data = build.build_data(config, **({"vocabulary": start.vocab} if start else {}))
     data.prepare()
     model = build.build_model(config, data)
+    if start is not None:
+        data.expect(start)
+        build.start_from(model, start, str(config.weights))
     task = build.build_task(config, data, model)
     trainer = build.build_trainer(config, run)
     checkpoint = str(run.last) if config.resume else None

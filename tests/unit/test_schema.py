@@ -63,7 +63,7 @@ def test_every_debug_preset_works_on_every_experiment(experiment, debug):
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])
 def test_the_other_verbs_compose(verb):
     config = preflight.compose(verb, [], checked=False)
-    assert {str(k) for k in config} | {"data"} >= set(documented(VERBS[verb]))
+    assert {str(k) for k in config} | {"data", "decode"} >= set(documented(VERBS[verb]))
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda cls: cls.__name__)

@@ -69,18 +69,49 @@ def json_records(path: str | Path, key: str | None, *, next_step: str = "check t
             raise text.error("more text behind the end of the JSON value")
 
 
-def _array_under(text: _Window, key: str) -> Iterator[Any]:
-    """The elements of `{..., key: [...], ...}`."""
+def json_members(path: str | Path, *, expected: str, next_step: str = "check the path") -> Iterator[tuple[str, Any]]:
+    """The members of the JSON object that a file is, one by one: `(key, value)`.
+
+    A value that is a list comes as an iterator of its elements; what has not been drawn from it when the next member is
+    asked for is passed over. Any other value comes decoded. Memory and errors are those of `json_records`. `expected`
+    ends the error line when the file is no object.
+    """
+    with open_binary(path, next_step=next_step) as stream:
+        text = _Window(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
+        for name in _keys(text, expected):
+            if text.peek() == "[":
+                elements = text.array()
+                yield name, elements
+                for _ in elements:
+                    pass
+            else:
+                yield name, text.value()
+        if text.peek():
+            raise text.error("more text behind the end of the JSON value")
+
+
+def _keys(text: _Window, expected: str) -> Iterator[str]:
+    """The keys of an object. Whoever draws one must step over its value before the next."""
     if text.peek() != "{":
-        raise UserError(f"{text.path}: starts with {text.peek()!r}, expected '{{': an object with the key {key!r}")
+        raise UserError(f"{text.path}: starts with {text.peek()!r}, expected '{{': {expected}")
     text.expect("{")
-    seen: list[str] = []
-    more = text.peek() != "}"
-    while more:
+    if text.peek() == "}":
+        text.expect("}")
+        return
+    while True:
         if text.peek() != '"':
             raise text.error("expected a key in double quotes")
         name = text.value()
         text.expect(":")
+        yield name
+        if text.expect(",}") == "}":
+            return
+
+
+def _array_under(text: _Window, key: str) -> Iterator[Any]:
+    """The elements of `{..., key: [...], ...}`."""
+    seen: list[str] = []
+    for name in _keys(text, f"an object with the key {key!r}"):
         seen.append(name)
         if name == key:
             if text.peek() != "[":
@@ -91,9 +122,6 @@ def _array_under(text: _Window, key: str) -> Iterator[Any]:
                 pass
         else:
             text.value()
-        more = text.expect(",}") == ","
-    if not seen:
-        text.expect("}")
     if key not in seen:
         found = listing(repr(name) for name in seen) or "none"
         raise UserError(f"{text.path}: no key {key!r} at the top; found {found}; is this the right file?")

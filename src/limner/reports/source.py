@@ -7,30 +7,20 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from sys import intern
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from limner.errors import UserError, listing
 from limner.metrics.rows import Row
 
+if TYPE_CHECKING:
+    from limner.reports.tasks.base import Item
+
+    I = TypeVar("I", bound=Item)  # noqa: E741 - the item
+
 ROWS = "rows.jsonl.gz"
-
-
-class Item(NamedTuple):
-    """What tables and comparisons need of a row; attention and runners-up stay in the file."""
-
-    id: Any
-    image: int | None
-    answer: str
-    confidence: float | None
-    accuracy: float | None  #: percent; None where nobody annotated
-    answer_type: str
-    question_type: str
-    said: str | None  #: the answer most people gave, the first of those in a tie
-    truth: int  #: hash of question and people's answers, the same in one process: equal ids must be equal questions
 
 
 @dataclass
@@ -166,30 +156,20 @@ def read_rows(path: Path, places: Collection[int] | None = None) -> Iterator[Row
         raise UserError(f"{path}: cannot be read after line {done} ({reason}); evaluate again") from None
 
 
-def read_items(path: Path) -> list[Item]:
-    """The items of a rows file, in its order. Raises `UserError` as `read_rows`, and for an id that stands twice."""
+def read_items(path: Path, item: Callable[[Row], I]) -> list[I]:
+    """The items of a rows file, in its order.
+
+    Args:
+        item: what is kept of a row; the rest (attention, runners-up) stays in the file.
+
+    Raises:
+        UserError: as `read_rows`, and for an id that stands twice.
+    """
     items = [item(row) for row in read_rows(path)]
     if len({one.id for one in items}) < len(items):
         twice = [number for number, count in Counter(one.id for one in items).items() if count > 1]
         raise UserError(f"{path}: ids that stand twice: {listing(twice)}; expected one row an item")
     return items
-
-
-def item(row: Row) -> Item:
-    people = row.get("answers") or []
-    said = max(people, key=people.count) if people else None  # equal counts: the first met
-    truth = hash((row.get("question"), *sorted(people)))
-    return Item(
-        row["id"],
-        row.get("image_id"),
-        intern(str(row.get("answer", ""))),
-        number(row.get("confidence")),
-        number(row.get("accuracy")),
-        intern(str(row.get("answer_type") or "")),
-        intern(str(row.get("question_type") or "")),
-        None if said is None else intern(str(said)),
-        truth,
-    )
 
 
 def number(value: Any) -> float | None:

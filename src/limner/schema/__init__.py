@@ -20,12 +20,15 @@ class Train:
     name: str = key("???", "name of the experiment: its run folders stand in OUTPUTS/NAME")
     seed: int = key(1, "decides the initial weights, the order of the data and every random draw")
     resume: str | None = key(None, "run folder to continue exactly where it stopped")
+    weights: str | None = key(None, "run folder or model package whose weights and vocabulary the training starts from")
     test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
     task: Any = key("???", "what is learned: loss, rows, score")
     model: Any = key("???", "the network")
     data: Any = key("???", "the data set")
     optim: Any = key("???", "the optimiser")
     schedule: Any = key("???", "the learning rate over time")
+    decode: Any = key(None, "how captions are written in validation; null: the task writes none")
+    scst: Any = key(None, "self-critical training of a captioner; null: cross-entropy only")
     trainer: common.Trainer = part(common.Trainer, "epochs, devices, precision")
     logger: common.Logger = part(common.Logger, "where metrics go")
     callbacks: common.Callbacks = part(common.Callbacks, "checkpoints, early stopping")
@@ -40,6 +43,7 @@ class Evaluate:
     model: Any = key(None, "model package, or a list of packages: an ensemble")
     split: str = key("val", "split to evaluate")
     data: Any = key(None, "the data set; null: the one the model was trained on")
+    decode: Any = key(None, "how captions are written; null: as in the model's training")
     out: str | None = key(None, "folder for rows and metrics; null: RUN/eval/SPLIT or PACKAGE/eval/SPLIT")
     submission: bool = key(False, "also write the file for the evaluation server, checked")
     trainer: common.Trainer = part(common.Trainer, "devices, precision, threads")
@@ -52,11 +56,15 @@ class Predict:
 
     model: Any = key("???", "model package, or a list of packages: an ensemble")
     features: Any = key("???", "feature store (.h5) or a list of them", path=True)
-    questions: str = key("???", "VQA v2 question JSON, or a plain list of {question_id, image_id, question}", path=True)
+    questions: str | None = key(None, "for a VQA model: VQA v2 question JSON, or a list of {question_id, image_id, "
+                                "question}", path=True)  # fmt: skip
+    images: Any = key(None, "for a captioner: list of image ids; null: every image of the features")
+    decode: Any = key(None, "for a captioner: how captions are written; null: as in its training")
+    beams: bool = key(False, "for a captioner: rows hold every caption of the beam, not only the best")
     out: str = key("???", "file to write: rows as JSON lines (.jsonl), or a submission (.json)")
-    format: str = key("rows", "rows: answer, top 5, attention; submission: the evaluation server's list",
+    format: str = key("rows", "rows: prediction, runners-up, attention; submission: the evaluation server's list",
                       choices=("rows", "submission"))  # fmt: skip
-    batch_size: int = key(512, "questions in a batch", low=1)
+    batch_size: int = key(512, "items in a batch", low=1)
     device: str = key("auto", "auto, cpu, cuda or cuda:N")
     threads: int | None = key(None, "threads to compute with; null: what torch chooses")
 

@@ -102,37 +102,58 @@ def train_rules(config: DictConfig) -> list[str]:
     """What must fit together in a training run."""
     faults = []
     data, model = config.data, config.model
-    if "features" in data and model.get("attention", "none") != "none" and not data.features:
-        faults.append(
-            f"data.features is empty but model.attention={model.attention} needs an image: give feature stores, "
-            "or model.attention=none for a question-only model"
-        )
     if model.get("classifier") == "two_stream" and model.get("attention") == "none":
         faults.append("model.classifier=two_stream needs an image: model.attention=none leaves its image stream empty")
-    if "questions" in data:
-        faults += split_rules(data)
+    faults += split_rules(data)
+    schema = schema_for(data, "data")
+    if schema is not None:
+        faults += schema.train_faults(data, model)
+    if config.get("weights") is not None:
+        faults += missing_packages(package_of(config.weights), "weights")
+    if config.task.get("_target_") == "limner.tasks.vqa.VQATask":
+        written = [name for name in ("decode", "scst") if config.get(name) is not None]
+        faults += [
+            f"{name}: is for captions; a task that answers questions writes none: {name}=null" for name in written
+        ]
     if not config.callbacks.monitor.startswith("val/"):
         faults.append(f"callbacks.monitor={config.callbacks.monitor}: expected a validation metric, such as val/score")
     return faults or missing_files(data)
 
 
+def splits(data: DictConfig) -> list[str] | None:
+    """The splits of a data config; None for a user's own class, which checks them itself."""
+    schema = schema_for(data, "data")
+    return None if schema is None else sorted(str(split) for split in data[schema.SPLITS])
+
+
+def used_splits(data: DictConfig) -> set[str]:
+    """The splits that a training run reads."""
+    lists = [data.get(name) or [] for name in ("fit", "words_from", "answers_from")]
+    return {split for some in lists for split in some} | ({data.get("select"), data.get("test")} - {None})
+
+
 def split_rules(data: DictConfig) -> list[str]:
-    """Every split that is used has questions, and annotations where they are needed."""
-    used = {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}
-    there = listing(sorted(str(split) for split in data.questions))
-    faults = [f"data.questions has no split '{s}'; it has {there}" for s in sorted(used - set(data.questions))]
-    needs = {*data.fit, data.select, *data.answers_from} - set(data.annotations)
-    why = "but it is trained on, selected by or counted"
-    faults += [f"data.annotations has no split '{split}' {why}" for split in sorted(needs)]
-    return faults
+    """Every split that is used is there."""
+    there = splits(data)
+    if there is None:
+        return []
+    where = f"data.{schema_for(data, 'data').SPLITS}"
+    return [f"{where} has no split '{s}'; it has {listing(there)}" for s in sorted(used_splits(data) - set(there))]
+
+
+def one_split(data: DictConfig, split: str) -> DictConfig:
+    """The data config with one split in use: words, answers and the like come with the trained model."""
+    chosen = OmegaConf.to_container(data, resolve=True)
+    assert isinstance(chosen, dict)
+    schema = schema_for(data, "data")
+    chosen |= {"fit": [], "select": split, "test": None} | (schema.BROUGHT if schema else {})
+    return OmegaConf.create(chosen)
 
 
 def used_paths(data: DictConfig) -> list[tuple[str, str]]:
     """`(config key, path)` of every input file that a run with this data config reads."""
     schema = schema_for(data, "data")
-    used = None
-    if "fit" in data:
-        used = {*data.fit, data.select, *data.words_from, *data.answers_from, *([data.test] if data.test else [])}
+    used = used_splits(data) if schema else None
     found = []
     for field in fields(schema) if schema else []:
         if not field.metadata.get("path") or data.get(field.name) is None:
@@ -176,9 +197,9 @@ def evaluate_rules(config: DictConfig) -> list[str]:
         return ["evaluate: give run=RUN_FOLDER or model=PACKAGE (or model=[A,B] for an ensemble), one of the two"]
     if config.run is not None and not Path(config.run).is_dir():
         return [f"run: there is no folder {config.run}; limner ls shows the runs"]
-    data = config.get("data")
-    if data is not None and "questions" in data and config.split not in data.questions:
-        return [f"split={config.split}: data.questions has {listing(sorted(data.questions))}"]
+    there = splits(config.data) if config.get("data") is not None else None
+    if there is not None and config.split not in there:
+        return [f"split={config.split}: the data have {listing(there)}"]
     return missing_packages(config.model)
 
 
@@ -186,17 +207,24 @@ def predict_rules(config: DictConfig) -> list[str]:
     """A prediction's inputs exist."""
     faults = missing_packages(config.model)
     stores = [config.features] if isinstance(config.features, str) else list(config.features or [])
-    for key, path in [("questions", config.questions), *(("features", store) for store in stores)]:
+    asked = [("questions", config.questions)] if config.questions is not None else []
+    for key, path in [*asked, *(("features", store) for store in stores)]:
         if not Path(str(path)).is_file():
             faults.append(f"{key}: there is no file {path}")
     return faults
 
 
-def missing_packages(model: Any) -> list[str]:
+def package_of(path: str) -> str:
+    """A package folder, given itself or the run folder that it lies in."""
+    inside = Path(path) / "package"
+    return str(inside) if (inside / "model.json").is_file() else path
+
+
+def missing_packages(model: Any, key: str = "model") -> list[str]:
     """A line for each folder that is not a model package."""
     folders = [] if model is None else [model] if isinstance(model, str) else list(model)
     return [
-        f"model: {folder} is not a model package (no model.json); a run's package is RUN/package"
+        f"{key}: {folder} is not a model package (no model.json); a run's package is RUN/package"
         for folder in folders
         if not (Path(folder) / "model.json").is_file()
     ]

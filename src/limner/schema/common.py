@@ -80,6 +80,16 @@ class Steps:
     factor: float = key(0.2, "multiplies the rate at each epoch of `at`", low=0)
 
 
+@dataclass
+class XEThenSCST:
+    _target_: str = "limner.optim.XEThenSCST"
+    warmup_epochs: float = key(0.0, "epochs over which the factor rises linearly to 1", low=0)
+    start: float = key("???", "epoch at which SCST begins; the same as scst.start_epoch", low=0)
+    every: float = key(3.0, "cross-entropy: epochs between two multiplications by `factor`", low=1e-6)
+    factor: float = key(0.8, "cross-entropy: multiplies the rate after every `every` epochs", low=0)
+    rl_factor: float = key(0.1, "SCST: constant factor on the base rate", low=0)
+
+
 # --- trainer, logger, callbacks, paths ---
 
 

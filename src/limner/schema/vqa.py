@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from omegaconf import DictConfig
+
+from limner.errors import listing
 from limner.schema.keys import key
 
 ACTIVATIONS = ("relu", "gated_tanh", "elu", "glu", "tanh")
@@ -12,6 +15,12 @@ ACTIVATIONS = ("relu", "gated_tanh", "elu", "glu", "tanh")
 
 @dataclass
 class VQAData:
+    SPLITS: ClassVar[str] = "questions"
+    BROUGHT: ClassVar[dict[str, Any]] = {
+        "words_from": [], "answers_from": [], "glove": None, "answer_images": None, "answers_file": None,
+        "visual_genome": None, "visual_genome_images": None,
+    }  # fmt: skip
+
     _target_: str = "limner.data.vqa.VQAData"
     folder: str = key("???", "folder of the files below")
     made_by: str | None = key(None, "the command that makes the files; shown when one is missing")
@@ -40,6 +49,20 @@ class VQAData:
     limit: int | None = key(None, "only the first so many questions of each split", low=1)
     cache: str = key("outputs/.cache", "folder of parsed files")
     seed: int = key(1, "order of the training batches")
+
+    @staticmethod
+    def train_faults(data: DictConfig, model: DictConfig) -> list[str]:
+        """What does not fit together in a training run with these data."""
+        faults = []
+        if model.get("attention", "none") != "none" and not data.features:
+            faults.append(
+                f"data.features is empty but model.attention={model.attention} needs an image: give feature stores, "
+                "or model.attention=none for a question-only model"
+            )
+        there = listing(sorted(str(split) for split in data.annotations))
+        needs = {*data.fit, data.select, *data.answers_from} - set(data.annotations)
+        why = f"but it is trained on, selected by or counted; it has {there}"
+        return faults + [f"data.annotations has no split '{split}' {why}" for split in sorted(needs)]
 
 
 @dataclass

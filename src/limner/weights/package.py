@@ -143,11 +143,12 @@ def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("
         allow: see `read`.
 
     Returns:
-        `limner.answering.Answerer` for a VQA model.
+        `limner.inference.vqa.Answerer` for a VQA model, `limner.inference.captions.Captioner` for a captioner.
     """
-    from limner.answering import Answerer
+    from limner import inference
 
-    return Answerer([read(folder, allow=allow)], device=device)
+    package = read(folder, allow=allow)
+    return inference.module_for(package.meta.get("task")).Predictor([package], device=device)
 
 
 def model_card(package: Package) -> str:

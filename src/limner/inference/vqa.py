@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from limner import submit
 from limner.data.text import Vocabulary
 from limner.data.tokens import pad_tokens
+from limner.data.vqa_files import read_questions as read_official
 from limner.errors import UserError
+from limner.metrics.rows import Row
 from limner.models.ensemble import VQAEnsemble
 from limner.weights.package import Package
 
@@ -120,3 +125,58 @@ class Answerer:
             )
             for k, (values, labels) in enumerate(zip(top.values.tolist(), top.indices.tolist()))
         ]
+
+
+Predictor = Answerer
+SUBMISSION = submit.write_vqa_submission
+
+
+def predict(answerer: Answerer, store: Any, config: Any) -> tuple[Iterator[Row], int]:
+    """Rows in the order of the questions, and how many; the questions are read and checked before the first."""
+    if config.questions is None:
+        raise UserError("questions: must be given: the model answers questions; a VQA v2 question file, or a JSON list")
+    ids, images, texts = read_questions(Path(config.questions))
+    return rows(answerer, store, ids, images, texts, config.batch_size), len(ids)
+
+
+def read_questions(path: Path) -> tuple[list[int], list[int], list[str]]:
+    """Questions of an official VQA v2 file, or of a plain JSON list of `{question_id, image_id, question}`."""
+    if path.suffix == ".gz" or path.read_bytes().lstrip()[:1] != b"[":
+        asked, pictured, spoken = read_official(path)
+        return asked.tolist(), pictured.tolist(), spoken
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        found = [(int(r["question_id"]), int(r["image_id"]), str(r["question"])) for r in records]
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        expected = 'a list of {"question_id": 1, "image_id": 42, "question": "..."}'
+        raise UserError(f"{path}: {error!r}; expected {expected}") from None
+    if len({question for question, _, _ in found}) < len(found):
+        raise UserError(f"{path}: a question_id stands twice; each question needs its own")
+    if not found:
+        raise UserError(f"{path}: the list is empty; expected at least one question")
+    ids, images, texts = (list(column) for column in zip(*found))
+    return ids, images, texts
+
+
+def rows(
+    answerer: Answerer, store: Any, ids: list[int], images: list[int], texts: list[str], batch_size: int
+) -> Iterator[Row]:
+    """Rows in the order of the questions; an image's regions are read once for its questions in a batch."""
+    positions = store.positions(np.array(images)) if store is not None else None
+    for start in range(0, len(ids), batch_size):
+        part = slice(start, start + batch_size)
+        if positions is None:
+            feats, mask = torch.zeros(1, 1, 0), torch.zeros(1, 1, dtype=torch.bool)
+            image = torch.zeros(len(ids[part]), dtype=torch.long)
+        else:
+            distinct, where = np.unique(positions[part], return_inverse=True)
+            regions = store.read(distinct)
+            feats, mask = torch.from_numpy(regions.feats), torch.from_numpy(regions.mask)
+            image = torch.from_numpy(where)
+        for k, answer in enumerate(answerer.batch(feats, mask, image, texts[part])):
+            row: Row = {"id": ids[start + k], "question_id": ids[start + k], "image_id": images[start + k]}
+            row |= {"question": texts[start + k], "answer": answer.answer, "confidence": round(answer.confidence, 6)}
+            row["top5"] = [[text, round(value, 6)] for text, value in answer.top5]
+            if answer.attention is not None:
+                row["attention"] = [round(a, 5) for a in answer.attention.tolist()]
+            yield row

@@ -7,8 +7,8 @@ import pytest
 import torch
 from small_vqa import ANSWERS, package
 
-from limner.answering import Answerer, one_model
 from limner.errors import UserError
+from limner.inference.vqa import Answerer, one_model
 
 REGIONS = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 

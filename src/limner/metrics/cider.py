@@ -1,0 +1,119 @@
+"""CIDEr-D and CIDEr (Vedantam, Zitnick, Parikh 2015) of many captions at once, equal to the official code.
+
+For n = 1..4 a caption is the vector of tf x idf over its n-grams. CIDEr is the cosine of caption and reference, mean
+over n and references, times 10. CIDEr-D clips the caption's weights at the reference's and multiplies by
+exp(-(l - l')^2 / (2 * 6^2)). As in the official code l counts BIGRAMS: captions of no and of one word have length 0.
+
+The "CIDEr" that COCO's evaluation (pycocoevalcap) prints is CIDEr-D.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from limner.metrics.frequencies import DocumentFrequencies
+from limner.metrics.ngrams import Counted, NgramCounts, References, count, shared
+from limner.metrics.sequences import Hypotheses, ImageCaptions, flat
+
+_AT_ONCE = 4096  # captions scored together: bounds the memory, not the speed
+
+
+class CiderD:
+    """CIDEr-D against references that are prepared once: the metric of COCO's tables and the reward of SCST.
+
+    references: captions by image (`ImageCaptions`, or `References` shared with other metrics). frequencies: of a
+    corpus, over the same ids; default: of the references themselves. sigma: of the penalty on lengths.
+
+    An image's references are counted when it is first scored, and kept: about 2.5 KB an image.
+    """
+
+    clip = True
+
+    def __init__(
+        self,
+        references: ImageCaptions | References,
+        frequencies: DocumentFrequencies | None = None,
+        *,
+        sigma: float = 6.0,
+    ) -> None:
+        captions = references.captions if isinstance(references, References) else references
+        self.frequencies = DocumentFrequencies.build(captions) if frequencies is None else frequencies
+        n, base = self.frequencies.n, self.frequencies.base
+        fits = isinstance(references, References) and (references.n, references.base) == (n, base)
+        self.references = references if fits else References(captions, n=n, base=base)
+        self.sigma = sigma
+        self._norms: dict[int, np.ndarray] = {}
+
+    def score(self, hypotheses: Hypotheses, lengths: np.ndarray | None, image: np.ndarray) -> np.ndarray:
+        """The score of each caption, float64 (N,): 1.1 is what tables print as 110.
+
+        hypotheses: token ids (N, T) padded on the right with `lengths (N,)`, or a list of sequences (lengths None);
+        with the end token if the references have it. image (N,): the image of each, as the references name them.
+        Raises `UserError` for images without references.
+        """
+        sequences = flat(hypotheses, lengths)
+        rows = self.references.captions.rows(image)
+        if len(rows) != len(sequences.lengths):
+            raise ValueError(f"{len(sequences.lengths)} captions of {len(rows)} images")
+        ends = np.concatenate(([0], np.cumsum(sequences.lengths)))
+        scores = np.zeros(len(rows))
+        for start in range(0, len(rows), _AT_ONCE):
+            end = min(start + _AT_ONCE, len(rows))
+            part = type(sequences)(sequences.tokens[ends[start] : ends[end]], sequences.lengths[start:end])
+            images, of_row = np.unique(rows[start:end], return_inverse=True)
+            found = count(part, self.references.n, self.references.base)
+            scores[start:end] = self._score(found, part.lengths, of_row, images)
+        return scores
+
+    def _score(self, found: NgramCounts, lengths: np.ndarray, of_row: np.ndarray, images: np.ndarray) -> np.ndarray:
+        n, references = self.references.n, self.references.of(images)
+        rows, most = len(lengths), references.times.shape[1]
+        idf = self.frequencies.idf(found.keys)  # (U,)
+        weight = found.count * idf[found.index]  # (P,)
+        norm = _sums(found.row * n + found.order[found.index], weight**2, rows * n) ** 0.5  # (N n,)
+        reference_norm = self._norms_of(images, references)[of_row]  # (N, R, n)
+
+        pairs, entries = shared(found, of_row, references)
+        ours = weight[pairs][:, None]  # [m, 1]
+        theirs = references.times[entries] * idf[found.index[pairs]][:, None]  # [m, R]
+        product = (np.minimum(ours, theirs) if self.clip else ours) * theirs
+        cell = found.row[pairs] * n + found.order[found.index[pairs]]
+        dot = np.stack([_sums(cell, product[:, r], rows * n) for r in range(most)], 1).reshape(rows, n, most)
+
+        both = norm.reshape(rows, n, 1) * reference_norm.transpose(0, 2, 1)  # [N, n, R]
+        similar = np.divide(dot, both, out=np.zeros_like(dot), where=both > 0).mean(1)  # [N, R]
+        if self.clip:
+            bigrams = np.maximum(references.lengths - 1, 0)[of_row]
+            delta = np.maximum(lengths - 1, 0)[:, None] - bigrams
+            similar *= np.exp(-(delta**2) / (2 * self.sigma**2))
+        return 10 * similar.sum(1) / references.captions[of_row]
+
+    def _norms_of(self, images: np.ndarray, references: Counted) -> np.ndarray:
+        """The norms of every reference of some images (k, R, n), kept; missing captions have 0."""
+        k, most, n = len(images), references.times.shape[1], self.references.n
+        new = np.array([row not in self._norms for row in images.tolist()])
+        if new.any():
+            here = new[references.image]
+            keys, back = np.unique(references.keys[here], return_inverse=True)
+            weight = references.times[here] * self.frequencies.idf(keys)[back][:, None]  # [E, R]
+            cell = references.image[here] * n + references.order[here]
+            norms = np.stack([_sums(cell, weight[:, r] ** 2, k * n) for r in range(most)], 1) ** 0.5
+            norms = norms.reshape(k, n, most).transpose(0, 2, 1)  # [k, R, n]
+            for place in np.flatnonzero(new).tolist():
+                self._norms[int(images[place])] = norms[place, : references.captions[place]].copy()
+        out = np.zeros((k, most, n))
+        for place, row in enumerate(images.tolist()):
+            kept = self._norms[row]
+            out[place, : len(kept)] = kept
+        return out
+
+
+class Cider(CiderD):
+    """The plain CIDEr of the paper's equation 3: no clipping, no penalty on lengths. Arguments as `CiderD`."""
+
+    clip = False
+
+
+def _sums(cell: np.ndarray, values: np.ndarray, cells: int) -> np.ndarray:
+    """The sum of the values in each cell (cells,)."""
+    return np.bincount(cell, values, minlength=cells)

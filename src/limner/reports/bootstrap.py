@@ -1,0 +1,52 @@
+"""The paired bootstrap: an interval for the difference of two evaluations of the same items. A pure function."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+CELLS = 8_000_000
+"""Random counts drawn at once: 64 MB."""
+
+
+class Difference(NamedTuple):
+    """A paired difference of means, b - a."""
+
+    mean: float
+    low: float  #: 95 % interval
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says about b."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
+
+
+def paired_bootstrap(a: np.ndarray, b: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Difference:
+    """The mean of b - a and its 95 % percentile interval over resamples of the items.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3. An item is drawn with both of its
+    values. Differences of accuracies take few distinct values, so what is drawn is how often each VALUE comes
+    (a multinomial) and not which items: the same distribution, and 200,000 items take no longer than 2,000.
+
+    Args:
+        a, b: (N,) values of the same items in the same order, N >= 1.
+        resamples: how many means the interval is taken from.
+        seed: of the random generator; the same seed gives the same interval.
+
+    Raises:
+        ValueError: the shapes differ, or there are no items.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim != 1 or not len(a):
+        raise ValueError(f"a and b must be two vectors of one length, not {a.shape} and {b.shape}")
+    values, counts = np.unique(b - a, return_counts=True)
+    rng = np.random.default_rng(seed)
+    at_once = max(1, CELLS // len(values))
+    means = [
+        rng.multinomial(len(a), counts / len(a), size=min(at_once, resamples - start)) @ values / len(a)
+        for start in range(0, resamples, at_once)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return Difference(float((b - a).mean()), float(low), float(high))
