@@ -32,6 +32,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from sizes import QUESTION_LENGTHS
 from torch import Tensor
 from vqa_reference import PlainUpDownVQA
 
@@ -42,8 +43,6 @@ from limner.models.updown_vqa import UpDownVQA
 
 WORDS, ANSWERS, REGIONS, FEATURES, EMBED, HIDDEN, CLASSIFIER, LENGTH = 19901, 3129, 36, 2048, 300, 1024, 2048, 14
 PER_IMAGE = 5.4
-# share of each question length in 48,061 questions of VQA v2, in per mille from length 3
-LENGTHS = (31, 114, 257, 193, 197, 100, 51, 27, 14, 8, 4, 4)
 SHARED = Path(os.environ.get("LIMNER_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
 QUESTIONS = SHARED / "data/vqa_v2_60k/questions_train.json.gz"
 
@@ -53,7 +52,8 @@ def read_questions(path: Path | None, count: int) -> Tensor:
     rows = torch.full((count, LENGTH), WORDS)
     if path is None or not path.is_file():
         generator = torch.Generator().manual_seed(0)
-        lengths = torch.multinomial(torch.tensor(LENGTHS, dtype=torch.float), count, True, generator=generator) + 3
+        share = torch.tensor(QUESTION_LENGTHS, dtype=torch.float)
+        lengths = torch.multinomial(share, count, True, generator=generator) + 3
         words = torch.multinomial(1 / torch.arange(3, WORDS + 3.0), count * LENGTH, True, generator=generator)
         real = torch.arange(LENGTH) < lengths[:, None]
         return torch.where(real, words.view(count, LENGTH), rows)

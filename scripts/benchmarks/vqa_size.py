@@ -18,17 +18,17 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from sizes import QUESTION_LENGTHS
 
 from limner.data.vqa import VQAData
 
 QUESTIONS, IMAGES, REGIONS, DIM, WORDS, ANSWERS = 443_757, 82_783, 36, 2048, 19_901, 3_129
-# share of each question length in 48,061 questions of VQA v2, in per mille from length 3
-LENGTHS = np.array((31, 114, 257, 193, 197, 100, 51, 27, 14, 8, 4, 4), float)
 
 
 def write_files(folder: Path, rng: np.random.Generator) -> None:
     """The official question and annotation files."""
-    lengths = rng.choice(np.arange(3, 15), QUESTIONS, p=LENGTHS / LENGTHS.sum())
+    share = np.array(QUESTION_LENGTHS, float)
+    lengths = rng.choice(np.arange(3, 15), QUESTIONS, p=share / share.sum())
     share = 1 / np.arange(3, WORDS + 3)
     words = rng.choice(WORDS, int(lengths.sum()), p=share / share.sum())
     words[:WORDS] = np.arange(WORDS)  # every word occurs

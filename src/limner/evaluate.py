@@ -14,6 +14,7 @@ from limner.errors import UserError
 from limner.files import write_json
 from limner.metrics import rows as rows_of
 from limner.overrides import change
+from limner.paths import shown
 from limner.processes import end_children, end_with_parent, started_by_lightning
 from limner.run import open_run
 from limner.schema import schema_for
@@ -83,7 +84,7 @@ def package_config(folder: Path) -> dict[str, Any]:
 def run(config: DictConfig, described: DictConfig, folders: list[Path], out: Path) -> dict[str, float]:
     """Evaluates packages on a split and writes `out`; returns the metrics."""
     from limner import build, inference
-    from limner.train import quiet, shown
+    from limner.train import quiet
     from limner.weights import package
 
     quiet()

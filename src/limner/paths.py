@@ -1,7 +1,8 @@
-"""Where limner's own files lie: the configs, in a checkout and in an installed wheel."""
+"""Where limner's own files lie, and how paths are written for people."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -10,3 +11,10 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent.parent / "conf"
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

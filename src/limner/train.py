@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shlex
@@ -10,7 +9,6 @@ import sys
 import time
 import traceback
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +17,7 @@ from limner import preflight
 from limner.errors import UserError
 from limner.files import write_json, write_whole
 from limner.overrides import change
+from limner.paths import shown
 from limner.processes import Stopped, end_children, end_with_parent, number, started_by_lightning, stoppable
 from limner.run import RUN_ENV, RunFolder, make_run_folder, open_run
 from limner.schema.check import check
@@ -222,10 +221,3 @@ def finish(
         print(table(split, task.scores, len(task.last_rows)))
     print(f"model:    {shown(run.package)}\nevaluate: limner evaluate run={shown(run.path)} split={config.data.select}")
     print(f"report:   limner report {shown(run.path)}", flush=True)
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)

@@ -7,8 +7,8 @@ import pytest
 
 from limner.errors import UserError
 from limner.metrics import rows as rows_of
-from limner.reports import compare
-from limner.reports.compare import paired_bootstrap
+from limner.reports import bootstrap, compare
+from limner.reports.bootstrap import Difference, paired_bootstrap
 
 
 def test_equal_answers_differ_by_exactly_nothing():
@@ -54,7 +54,7 @@ def test_the_seed_decides_and_chunks_do_not(monkeypatch):
     a, b = rng.normal(size=(2, 300))
     whole = paired_bootstrap(a, b, resamples=500, seed=6)
     assert whole != paired_bootstrap(a, b, resamples=500, seed=7)
-    monkeypatch.setattr(compare, "CELLS", 300 * 64)
+    monkeypatch.setattr(bootstrap, "CELLS", 300 * 64)
     assert paired_bootstrap(a, b, resamples=500, seed=6) == pytest.approx(whole)
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_paired(a, b):
     [(0.1, 2, "better"), (-2, -0.1, "worse"), (-1, 1, "no clear difference"), (0, 0, "no clear difference")],
 )
 def test_verdicts(low, high, verdict):
-    assert compare.Difference(0, low, high).verdict == verdict
+    assert Difference(0, low, high).verdict == verdict
 
 
 def save(folder, accuracies, **changes):
@@ -107,7 +107,7 @@ def test_rows_in_another_order_are_paired_by_id(tmp_path):
     rows = list(rows_of.read(tmp_path / "a" / "rows.jsonl.gz"))
     rows_of.write(tmp_path / "turned.jsonl", rows[::-1])
     first, second = compare.read([a, str(tmp_path / "turned.jsonl")], None)
-    assert first.accuracy.tolist() == second.accuracy.tolist() == [0, 30, 100]
+    assert first.scores.tolist() == second.scores.tolist() == [0, 30, 100]
 
 
 def test_markdown(tmp_path, capsys):

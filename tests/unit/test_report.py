@@ -14,7 +14,9 @@ from limner.errors import UserError
 from limner.metrics import rows as rows_of
 from limner.reports import command
 from limner.reports.source import find, read_items
+from limner.reports.tasks import TASKS, task_of
 
+VQA = TASKS["vqa"]
 CONFIG = """\
 name: tiny
 seed: 1
@@ -102,16 +104,16 @@ def test_broken_rows_files_are_one_line_errors(run):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cut off"):
-        read_items(path)
+        read_items(path, VQA.item)
     path.write_text("not gzip")
     with pytest.raises(UserError, match="line 0"):
-        read_items(path)
+        read_items(path, VQA.item)
     rows_of.write(path, [*ROWS, ROWS[0]])
     with pytest.raises(UserError, match="stand twice: 10;"):
-        read_items(path)
+        read_items(path, VQA.item)
     rows_of.write(path, [{"answer": "x"}])
     with pytest.raises(UserError, match="line 1 has no id"):
-        read_items(path)
+        read_items(path, VQA.item)
 
 
 def test_a_broken_config_is_a_one_line_error(run):

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner.reports import curves, examples, page, sections, tables
+from limner.reports import curves, gallery, page, pictures, tables
 from limner.reports.curves import Point
-from limner.reports.source import Item, item
+from limner.reports.tasks import vqa, vqa_cards, vqa_confidence
+from limner.reports.tasks.vqa import VQAItem
+
+item = vqa.VQAReport().item
 
 
 def row(number: int, **changes) -> dict:
@@ -22,34 +25,34 @@ def test_slices_and_what_they_cost():
     rows = [row(1), row(2, accuracy=0.0), row(3, accuracy=0.0), row(4, accuracy=90.0, answer_type="yes/no")]
     found = tables.slices(list(map(item, rows)), lambda one: one.answer_type)
     assert [(one.name, one.items) for one in found] == [("other", 3), ("yes/no", 1)]
-    assert found[0].accuracy == pytest.approx(100 / 3)
+    assert found[0].score == pytest.approx(100 / 3)
     assert found[0].margin == pytest.approx(1.96 * np.std([100, 0, 0], ddof=1) / np.sqrt(3))
     assert found[1].margin == 0
-    assert sum(one.cost for one in found) == pytest.approx(100 - np.mean([100, 0, 0, 90]))
+    assert [one.score for one in found] == pytest.approx([100 / 3, 90])
 
 
 def test_rows_without_accuracy_are_not_counted():
     bare = [item({"id": 1, "answer": "x", "confidence": 0.5})]
     assert tables.slices(bare, lambda one: one.answer) == []
-    assert tables.calibration(bare) == []
-    assert tables.confusions(bare) == []
+    assert vqa_confidence.calibration(bare) == []
+    assert vqa_confidence.confusions(bare) == []
 
 
 def test_calibration():
     sure = [item(row(n, confidence=1.0, accuracy=100.0 if n < 3 else 0.0)) for n in range(4)]
     unsure = [item(row(9, confidence=0.04, accuracy=30.0))]
-    low, high = tables.calibration(sure + unsure)
+    low, high = vqa_confidence.calibration(sure + unsure)
     assert low == (0.0, 0.1, 1, pytest.approx(4), 30)
     assert high == (0.9, 1.0, 4, 100, 75)
-    assert tables.calibration_error([low, high]) == pytest.approx((26 + 4 * 25) / 5)
+    assert vqa_confidence.calibration_error([low, high]) == pytest.approx((26 + 4 * 25) / 5)
 
 
 def test_confusions_name_what_most_people_said():
     split = ["red"] * 4 + ["blue"] * 6
     rows = [row(n, answers=split, answer="red", accuracy=30.0) for n in range(3)]
     rows += [row(5, answers=split, answer="blue"), row(6, answers=["2"], answer="3", accuracy=0.0)]
-    rows += [row(7, answers=split, answer="red", accuracy=tables.RIGHT)]  # right enough
-    assert tables.confusions(list(map(item, rows))) == [("blue", "red", 3, 5), ("2", "3", 1, 1)]
+    rows += [row(7, answers=split, answer="red", accuracy=vqa_confidence.RIGHT)]  # right enough
+    assert vqa_confidence.confusions(list(map(item, rows))) == [("blue", "red", 3, 5), ("2", "3", 1, 1)]
 
 
 def test_series_leave_out_half_lines_and_nan(tmp_path):
@@ -108,33 +111,33 @@ def test_flat_curves_and_single_points_are_drawn(points):
     assert "nan" not in curves.curve("x", points)
 
 
-def items(*given) -> list[Item]:
+def items(*given) -> list[VQAItem]:
     return [item(row(number, image_id=image, accuracy=a, confidence=c)) for number, image, a, c in given]
 
 
 def test_the_worst_are_the_most_confident_ones_one_an_image():
-    chosen = examples.worst(items((1, 1, 0, 0.5), (2, 1, 0, 0.9), (3, 2, 30, 1.0), (4, 3, 0, 0.7), (5, 4, 0, 0.1)), 2)
+    chosen = vqa_cards.worst(items((1, 1, 0, 0.5), (2, 1, 0, 0.9), (3, 2, 30, 1.0), (4, 3, 0, 0.7), (5, 4, 0, 0.1)), 2)
     assert [one.id for one in chosen] == [2, 4]
 
 
 def test_the_right_ones_come_from_all_question_types():
     many = [item(row(n, image_id=n, question_type="rare" if n == 50 else "often")) for n in range(100)]
-    chosen = examples.right(many, 2)
+    chosen = vqa_cards.right(many, 2)
     assert {one.question_type for one in chosen} == {"rare", "often"}
-    assert chosen == examples.right(many[::-1], 2)
+    assert chosen == vqa_cards.right(many[::-1], 2)
 
 
 def test_pictures_are_found_by_the_digits_that_end_their_names(tmp_path):
     (tmp_path / "test").mkdir()
     for name in ("test/tiny_test_000000000002.png", "test/tiny_test_000000000003.png", "000000000002.txt", "x.png"):
         (tmp_path / name).write_text("")
-    assert examples.find_images(tmp_path, {2, 9}) == {2: tmp_path / "test" / "tiny_test_000000000002.png"}
+    assert gallery.find_images(tmp_path, {2, 9}) == {2: tmp_path / "test" / "tiny_test_000000000002.png"}
 
 
 def test_boxes_are_scaled_to_the_picture_and_opaque_as_the_attention(tmp_path):
     path = tmp_path / "p_1.png"
     Image.new("RGB", (80, 40)).save(path)
-    looks = examples.Looks(np.array([[0, 0, 160, 80], [20, 10, 60, 50], [0, 0, 9, 9]], np.float32), (160, 80))
+    looks = pictures.Looks(np.array([[0, 0, 160, 80], [20, 10, 60, 50], [0, 0, 9, 9]], np.float32), (160, 80))
     svg, note = examples.picture(path, looks, [0.2, 0.8, 0.0])
     assert note == ""
     boxes = re.findall(
@@ -148,8 +151,8 @@ def test_a_picture_that_does_not_fit_its_regions_is_shown_without_them(tmp_path)
     path = tmp_path / "p_1.png"
     Image.new("RGB", (80, 80)).save(path)
     boxes = np.ones((1, 4), np.float32)
-    assert "come from one of 160 x 80" in examples.picture(path, examples.Looks(boxes, (160, 80)), [1.0])[1]
-    assert "another file" in examples.picture(path, examples.Looks(boxes, (80, 80)), [0.5, 0.5])[1]
+    assert "come from one of 160 x 80" in examples.picture(path, pictures.Looks(boxes, (160, 80)), [1.0])[1]
+    assert "another file" in examples.picture(path, pictures.Looks(boxes, (80, 80)), [0.5, 0.5])[1]
     path.write_text("no picture")
     svg, note = examples.picture(path, None, [])
     assert svg == ""
@@ -171,5 +174,5 @@ def test_tables_escape_text_but_not_html():
 
 
 def test_many_question_types_fold():
-    many = [item(row(n, question_type=f"type {n}")) for n in range(sections.SHOWN_KINDS + 3)]
-    assert "3 more, less frequent" in sections.by_type(many, {})
+    many = [item(row(n, question_type=f"type {n}")) for n in range(vqa.SHOWN_KINDS + 3)]
+    assert "3 more, less frequent" in vqa.by_type(many, {})

@@ -20,13 +20,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from limner.data.made import MANIFEST, make
 from limner.data.vqa_files import write_annotations, write_questions
-from limner.errors import UserError, listing
+from limner.errors import UserError
 from limner.extract.components import ComponentsExtractor
 from limner.extract.run import extract
 
 KIND, VERSION = "limner easy-VQA", 1
-MANIFEST = "manifest.json"
 FIRST_ID = {"train": 10_000, "test": 20_000}  # the package counts both from 0
 VAL_SHARE = 8  # one of so many training pictures
 _QUESTION_TYPES = (  # with those of the 65 official types that fit, so that tables look alike
@@ -38,17 +38,14 @@ _QUESTION_TYPES = (  # with those of the 65 official types that fit, so that tab
 def build(folder: str | os.PathLike[str]) -> Path:
     """Makes the data set in `folder`; one that is there already is left alone. Returns the folder.
 
-    A build that was stopped goes on when it is started again.
-
     Raises:
         UserError: the package is absent, or the folder holds other things.
     """
-    folder = Path(folder)
-    if _is_there(folder):
-        return folder
+    return make(folder, _fill, name="this version of easy-VQA", made_with={"kind": KIND, "version": VERSION})
+
+
+def _fill(folder: Path) -> dict[str, Any]:
     package = _package()
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / MANIFEST, {"kind": KIND, "version": VERSION, "complete": False})
     train_paths, test_paths = package.get_train_image_paths(), package.get_test_image_paths()
     of_split = {**split_of(train_paths), **{FIRST_ID["test"] + number: "test" for number in test_paths}}
     sources = {FIRST_ID["train"] + number: Path(path) for number, path in train_paths.items()}
@@ -77,31 +74,7 @@ def build(folder: str | os.PathLike[str]) -> Path:
         write_annotations(folder / f"v2_easyvqa_{split}_annotations.json", annotations, **info)
         holds[split] = {"images": len({image for image, _, _ in chosen}), "questions": len(chosen)}
     extract(pictures, folder / "regions.h5", ComponentsExtractor())
-    files = sorted(path.name for path in folder.iterdir() if path.is_file())
-    _write(folder / MANIFEST, {"kind": KIND, "version": VERSION, "complete": True, "holds": holds, "files": files})
-    return folder
-
-
-def _is_there(folder: Path) -> bool:
-    """True when the data set is there and whole; raises when something else is in the way."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, expected a folder; choose another name")
-    if not folder.exists() or not any(folder.iterdir()):
-        return False
-    try:
-        found = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        found = {}
-    if found.get("kind") != KIND or found.get("version") != VERSION:
-        raise UserError(
-            f"{folder}: holds files that are not this version of easy-VQA; choose another or an empty folder"
-        )
-    if not found["complete"]:
-        return False
-    missing = [name for name in found["files"] if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder}: files of easy-VQA are gone: {listing(missing)}; delete the folder and make it anew")
-    return True
+    return {"holds": holds}
 
 
 def _package() -> Any:
@@ -139,12 +112,6 @@ def records(asked: list[tuple[int, str, str]]) -> tuple[list[dict], list[dict]]:
             }
         )
     return questions, annotations
-
-
-def _write(path: Path, contents: dict) -> None:
-    part = path.with_name(path.name + ".partial")
-    part.write_text(json.dumps(contents, indent=2) + "\n")
-    part.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
-import torch
 
 from limner import submit
 from limner.data import vqa_files
 from limner.data.answers import AnswerVocabulary
-from limner.data.collate import RegionBuffers, gather_regions
-from limner.data.features.together import open_stores
 from limner.data.loader import BatchLoader
 from limner.data.order import BatchOrder
-from limner.data.resident import ResidentRegions
+from limner.data.region_batches import RegionData, files_of
 from limner.data.text import Vocabulary
 from limner.data.vectors import initialise
 from limner.data.visual_genome import load_visual_genome
@@ -28,7 +24,7 @@ from limner.metrics.rows import Row
 from limner.weights import package
 
 
-class VQAData(pl.LightningDataModule):
+class VQAData(RegionData):
     """Questions, answers and regions of a VQA data set. `limner.schema.vqa.VQAData` explains each argument.
 
     Args:
@@ -37,15 +33,10 @@ class VQAData(pl.LightningDataModule):
     """
 
     def __init__(self, *, vocabulary: Mapping[str, Sequence[str]] | None = None, **settings: Any):
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.given = vocabulary
         self.splits: dict[str, vqa_files.VQASplit] = {}
         self.items: dict[str, VQAItems] = {}
-        self.store = None
-        if settings["features"]:
-            self.store = open_stores(settings["features"], max_regions=settings["max_regions"])
-        self.resident: ResidentRegions | None = None
 
     # --- reading ---
 
@@ -70,7 +61,7 @@ class VQAData(pl.LightningDataModule):
 
     def read_split(self, name: str) -> vqa_files.VQASplit:
         """One split of the data set, several files as one, cut to `limit` questions."""
-        questions, annotations = files(self.settings["questions"], name), files(self.settings["annotations"], name)
+        questions, annotations = (files_of(self.settings[key], name) for key in ("questions", "annotations"))
         if not questions:
             there = ", ".join(sorted(self.settings["questions"])) or "none"
             raise UserError(f"data.questions has no split '{name}'; it has {there}")
@@ -181,14 +172,8 @@ class VQAData(pl.LightningDataModule):
             "questions": questions.hexdigest(),
             "words": xxhash.xxh3_64_hexdigest("\n".join(self.words.words).encode()),
             "answers": xxhash.xxh3_64_hexdigest("\n".join(self.answers.answers).encode()),
-            "features": self.store.fingerprint if self.store is not None else "none",
+            **super().fingerprint(),
         }
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"data_fingerprint": self.fingerprint()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to restore: `limner.train` compares the fingerprint before anything is trained."""
 
     # --- batches ---
 
@@ -211,8 +196,6 @@ class VQAData(pl.LightningDataModule):
         self, items: VQAItems, batch_size: int, *, training: bool, resident: bool | None = None
     ) -> BatchLoader:
         """The loader of some items. `resident`: row numbers instead of regions; default: as the setting says."""
-        resident = self.settings["resident"] if resident is None else resident
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         order = BatchOrder(
             len(items),
             batch_size,
@@ -220,40 +203,9 @@ class VQAData(pl.LightningDataModule):
             shuffle=training,
             groups=items.split.image_id,
             by_group=self.settings["group_by_image"] or not training,
-            rank=rank,
-            world=world,
+            **self.share(),
         )
-        buffers = RegionBuffers()
-
-        def make(indices: np.ndarray, slot: int) -> dict[str, Any]:
-            batch: dict[str, Any] = items.batch(indices)
-            images = items.split.image_id[indices]
-            if self.store is None:
-                empty = {"feats": torch.zeros(1, 1, 0), "boxes": torch.zeros(1, 1, 4)}
-                empty |= {"mask": torch.zeros(1, 1, dtype=torch.bool)}
-                return batch | empty | {"image": torch.zeros(len(indices), dtype=torch.long)}
-            if resident:
-                distinct, image = np.unique(self.store.positions(images), return_inverse=True)
-                regions = self.store.fixed_regions or int(self.store.counts(distinct).max())
-                where = {"positions": torch.from_numpy(distinct), "image": torch.from_numpy(image)}
-                return batch | where | {"regions": regions}
-            return batch | gather_regions(self.store, images, buffers[slot])._asdict()
-
-        def ahead(indices: np.ndarray) -> None:
-            assert self.store is not None
-            self.store.will_need(self.store.positions(np.unique(items.split.image_id[indices])))
-
-        reads = self.store is not None and not resident
-        return BatchLoader(order, make, ahead=ahead if reads else None)
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """With `resident`, the regions of the batch are taken from the store's copy on the device."""
-        if "positions" not in batch:
-            return batch
-        if self.resident is None:
-            assert self.store is not None
-            self.resident = ResidentRegions(self.store, batch["positions"].device)
-        return self.resident.fill(batch)
+        return self.region_loader(order, items.batch, lambda indices: items.split.image_id[indices], resident=resident)
 
     # --- evaluation ---
 
@@ -293,7 +245,7 @@ class VQAData(pl.LightningDataModule):
     def write_submission(self, path: Path, split: str, rows: Sequence[Row]) -> Path:
         """The evaluation server's file, checked against the questions of the split."""
         submit.write_vqa_submission(path, rows)
-        submit.check_vqa_submission(path, *files(self.settings["questions"], split))
+        submit.check_vqa_submission(path, *files_of(self.settings["questions"], split))
         return path
 
     # --- packages ---
@@ -301,31 +253,3 @@ class VQAData(pl.LightningDataModule):
     def vocab(self) -> dict[str, list[str]]:
         """What a model package keeps as vocab.json."""
         return {"words": list(self.words.words), "answers": list(self.answers.answers)}
-
-    def features_rule(self) -> dict[str, Any] | None:
-        """What a model package says about the features its model was trained on."""
-        if self.store is None:
-            return None
-        return {
-            "dim": self.store.dim,
-            "max_regions": self.settings["max_regions"],
-            "extractor": self.store.extractor,
-            "provenance": self.store.provenance,
-        }
-
-    def expect(self, trained: package.Package) -> None:
-        """Refuses to evaluate a model on other features than it was trained on; an unknown extractor fits any."""
-        rule, mine = trained.meta.get("features"), self.features_rule()
-        if rule is None or mine is None:
-            if rule is not None:
-                raise UserError("data.features is empty, but the model was trained on image features")
-            return
-        for name in ("dim", "extractor"):
-            if rule[name] not in (mine[name], "unknown"):
-                raise UserError(f"data.features: {name} is {mine[name]}, but the model was trained on {rule[name]}")
-
-
-def files(table: Mapping[str, Any], split: str) -> list[Any]:
-    """The files of a split: none, one, or a list of them."""
-    value = table.get(split)
-    return [] if value is None else [value] if isinstance(value, str) else list(value)

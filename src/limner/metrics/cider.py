@@ -13,9 +13,7 @@ import numpy as np
 
 from limner.metrics.frequencies import DocumentFrequencies
 from limner.metrics.ngrams import Counted, NgramCounts, References, count, shared
-from limner.metrics.sequences import Hypotheses, ImageCaptions, flat
-
-_AT_ONCE = 4096  # captions scored together: bounds the memory, not the speed
+from limner.metrics.sequences import Hypotheses, ImageCaptions, flat, parts
 
 
 class CiderD:
@@ -52,17 +50,12 @@ class CiderD:
         Raises `UserError` for images without references.
         """
         sequences = flat(hypotheses, lengths)
-        rows = self.references.captions.rows(image)
-        if len(rows) != len(sequences.lengths):
-            raise ValueError(f"{len(sequences.lengths)} captions of {len(rows)} images")
-        ends = np.concatenate(([0], np.cumsum(sequences.lengths)))
+        rows = self.references.captions.rows(image, len(sequences.lengths))
         scores = np.zeros(len(rows))
-        for start in range(0, len(rows), _AT_ONCE):
-            end = min(start + _AT_ONCE, len(rows))
-            part = type(sequences)(sequences.tokens[ends[start] : ends[end]], sequences.lengths[start:end])
-            images, of_row = np.unique(rows[start:end], return_inverse=True)
+        for here, part in parts(sequences):
+            images, of_row = np.unique(rows[here], return_inverse=True)
             found = count(part, self.references.n, self.references.base)
-            scores[start:end] = self._score(found, part.lengths, of_row, images)
+            scores[here] = self._score(found, part.lengths, of_row, images)
         return scores
 
     def _score(self, found: NgramCounts, lengths: np.ndarray, of_row: np.ndarray, images: np.ndarray) -> np.ndarray:

@@ -43,7 +43,8 @@ def ngrams(sequences: Flat, n: int, base: int) -> tuple[np.ndarray, np.ndarray, 
     if base == PACKED and len(tokens) and (tokens.max() >= PACKED - 1 or tokens.min() < 0):
         wrong = tokens[(tokens >= PACKED - 1) | (tokens < 0)]
         raise UserError(
-            f"token id {wrong[0]} in a caption, expected ids below those the document frequencies were built with"
+            f"token id {wrong[0]} in a caption, while references and document frequencies know small vocabularies only "
+            f"(ids below {PACKED - 1:,}); give their `size`"
         )
     row = np.repeat(np.arange(len(lengths)), lengths)
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))  # words from here to the caption's end
@@ -98,7 +99,7 @@ class References:
 
     def __init__(self, captions: ImageCaptions, *, n: int = 4, base: int | None = None) -> None:
         self.captions, self.n = captions, n
-        self.base = base_for(int(captions.tokens.max(initial=0)) + 1) if base is None else base
+        self.base = base_for(captions.size) if base is None else base
         self._images: dict[int, _Image] = {}
 
     def of(self, rows: np.ndarray) -> Counted:

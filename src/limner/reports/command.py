@@ -9,12 +9,13 @@ from limner.errors import UserError
 from limner.reports import sections
 from limner.reports.page import menu, page
 from limner.reports.source import Source, find, read_items
+from limner.reports.tasks import task_of
 from limner.run import write_whole
 from limner.train import shown
 
 ABOUT = """\
-Makes one HTML file of a run: what was run, curves, accuracy by type, confidence, confusions, and examples with
-pictures and the regions the model looked at. It needs no network and no script; send it to anyone."""
+Makes one HTML file of a run: what was run, curves, where the model is right and wrong, and examples with pictures and
+the regions it looked at. The page needs no network and no script; send it to anyone."""
 
 
 def main(argv: list[str]) -> int:
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", help="a run folder, or a folder with rows.jsonl.gz")
     parser.add_argument("--split", help="which evaluation of the run (default: data.test, else data.select)")
     parser.add_argument("--images", help="folder with the pictures (default: images in the run's data.folder)")
-    parser.add_argument("--examples", type=int, default=12, help="how many wrong answers to show (default: 12)")
+    parser.add_argument("--examples", type=int, default=12, help="how many of the worst rows to show (default: 12)")
     parser.add_argument("--out", help="the file to write (default: report.html in the folder)")
     options = parser.parse_args(argv)
     if options.images and not Path(options.images).is_dir():
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> int:
     write_whole(out, report(source, images=options.images, show=max(options.examples, 0)))
     print(f"report: {shown(out.absolute())}")
     if source.rows is None:
-        print("; make them with: ".join(["without answers: there are no rows", *sections.evaluating(source)]))
+        print("; make them with: ".join(["without examples: there are no rows", *sections.evaluating(source)]))
     return 0
 
 
@@ -42,22 +43,20 @@ def report(source: Source, *, images: str | None = None, show: int = 12) -> str:
 
     Args:
         images: the folder of pictures; None: `images` in the run's `data.folder`, when it is there.
-        show: how many wrong answers to show; half as many right ones.
+        show: how many of the worst rows to show; half as many others.
 
     Raises:
         UserError: a file of the run is broken. What is absent is said on the page.
     """
-    items = read_items(source.rows) if source.rows else []
-    parts = {"What was run": sections.what_was_run(source), "Training": sections.training(source)}
+    task = task_of(source)
+    items = read_items(source.rows, task.item) if source.rows else []
+    parts = {"What was run": sections.what_was_run(source, task), "Training": sections.training(source, task)}
     missing = sections.missing_rows(source)
     if missing is not None:
-        parts["Answers"] = missing
+        parts["Rows"] = missing
     else:
-        parts["By type"] = sections.by_type(items, source.metrics().get("official") or {})
-        parts["Confidence"] = sections.confidence(items)
-        parts["Confusions"] = sections.confused(items)
-        parts |= sections.examples(source, items, images_of(source, images), show)
-    head = sections.headline(source, items)
+        parts |= task.sections(source, items, images_of(source, images), show)
+    head = sections.headline(source, items, task)
     return page(f"{head_name(source)} - limner", head + menu(parts), parts.values())
 
 

@@ -3,71 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from limner.errors import UserError, listing
-from limner.reports.source import Item, Source, find, read_items
-from limner.reports.tables import RIGHT
+from limner.metrics.rows import Row
+from limner.reports.bootstrap import paired_bootstrap
+from limner.reports.source import Item, Source, find, read_items, read_rows
+from limner.reports.tasks import task_of
+from limner.reports.tasks.base import TaskReport
+from limner.reports.text_table import columns, markdown
 
 ABOUT = """\
 Compares runs (or folders of evaluations, or files of rows) on the same items. Differences are paired: each item is
 answered by both, so that items which are hard for everyone do not blur them. The first one given is the baseline."""
-CELLS = 8_000_000
-"""Random counts drawn at once: 64 MB."""
-
-
-class Difference(NamedTuple):
-    """A paired difference of means, b - a."""
-
-    mean: float
-    low: float  #: 95 % interval
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """What the interval says about b."""
-        return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
 
 
 class Evaluation(NamedTuple):
     letter: str
     name: str
     split: str | None
-    items: list[Item]
-    accuracy: np.ndarray  #: (N,) float64, percent, in the order of ids
-
-
-def paired_bootstrap(a: np.ndarray, b: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Difference:
-    """The mean of b - a and its 95 % percentile interval over resamples of the items.
-
-    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3. An item is drawn with both of its
-    values. Differences of accuracies take few distinct values, so what is drawn is how often each VALUE comes
-    (a multinomial) and not which items: the same distribution, and 200,000 items take no longer than 2,000.
-
-    Args:
-        a, b: (N,) values of the same items in the same order, N >= 1.
-        resamples: how many means the interval is taken from.
-        seed: of the random generator; the same seed gives the same interval.
-
-    Raises:
-        ValueError: the shapes differ, or there are no items.
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise ValueError(f"a and b must be two vectors of one length, not {a.shape} and {b.shape}")
-    values, counts = np.unique(b - a, return_counts=True)
-    rng = np.random.default_rng(seed)
-    at_once = max(1, CELLS // len(values))
-    means = [
-        rng.multinomial(len(a), counts / len(a), size=min(at_once, resamples - start)) @ values / len(a)
-        for start in range(0, resamples, at_once)
-    ]
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Difference(float((b - a).mean()), float(low), float(high))
+    task: TaskReport[Any]
+    rows: Path
+    places: dict[Any, int]  #: where each id's row stands in the file
+    items: list[Item]  #: in the order of ids
+    scores: np.ndarray  #: (N,) float64, percent, in the order of ids
+    signature: str = ""  #: how the score was computed, where metrics.json says it
 
 
 def main(argv: list[str]) -> int:
@@ -78,13 +43,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--split", help="which evaluation of the runs (default: data.test, else data.select)")
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.add_argument("--examples", type=int, default=3, help="items shown that differ most, each way (default: 3)")
     parser.add_argument("--markdown", action="store_true", help="tables for a README or an issue")
     options = parser.parse_args(argv)
     if options.resamples < 100:
         raise UserError(f"--resamples {options.resamples}: expected 100 or more, an interval needs them")
     compared = read([options.baseline, *options.others], options.split)
     table = markdown if options.markdown else columns
-    print("\n".join(compare(compared, table, resamples=options.resamples, seed=options.seed)))
+    lines = compare(compared, table, resamples=options.resamples, seed=options.seed)
+    for other in compared[1:]:
+        shown = differing(compared[0], other, options.examples)
+        # four spaces: in Markdown the text stands as it is
+        lines += [f"    {line}".rstrip() for line in shown] if options.markdown else shown
+    print("\n".join(lines))
     return 0
 
 
@@ -92,22 +63,27 @@ def read(given: Sequence[str], split: str | None) -> list[Evaluation]:
     """The evaluations, their items in one order.
 
     Raises:
-        UserError: one has no rows or no accuracies, or two are not of the same items.
+        UserError: one has no rows or no scores, or two are not of the same items.
     """
     out: list[Evaluation] = []
     for k, name in enumerate(given):
         source = find(name, split)
-        items = sorted(read_items(rows_of(source)), key=lambda one: (str(type(one.id)), one.id))
+        rows, task = rows_of(source), task_of(source)
+        found = read_items(rows, task.item)
+        items = sorted(found, key=lambda one: (str(type(one.id)), one.id))
         if not items:
             raise UserError(f"{name}: the evaluation has no rows; evaluate again")
-        bare = [one.id for one in items if one.accuracy is None]
+        bare = [one.id for one in items if one.score is None]
         if bare:
             raise UserError(
-                f"{name}: {len(bare):,} of {len(items):,} rows have no accuracy (ids {listing(bare)}): "
+                f"{name}: {len(bare):,} of {len(items):,} rows have no {task.score} (ids {listing(bare)}): "
                 "compare evaluations of an annotated split"
             )
         letter = chr(ord("A") + k) if k < 26 else f"#{k + 1}"
-        one = Evaluation(letter, name, source.split, items, np.array([item.accuracy for item in items], np.float64))
+        places = {one.id: place for place, one in enumerate(found)}
+        scores = np.array([one.score for one in items], np.float64)
+        signature = str(source.metrics().get("signature") or "")
+        one = Evaluation(letter, name, source.split, task, rows, places, items, scores, signature)
         if out:
             check_same(out[0], one)
         out.append(one)
@@ -123,7 +99,10 @@ def rows_of(source: Source) -> Path:
 
 
 def check_same(a: Evaluation, b: Evaluation) -> None:
-    """Refuses two evaluations of different items, or of items whose questions or people's answers differ."""
+    """Refuses evaluations of different tasks or items, or of items of which something else was asked or known."""
+    if a.task.name != b.task.name:
+        told = [f"{one.name} has rows of {one.task.name or 'an unknown task'}" for one in (a, b)]
+        raise UserError(f"{', '.join(told)}: compare evaluations of one task")
     ids = [{one.id for one in evaluation.items} for evaluation in (a, b)]
     if ids[0] != ids[1]:
         only = [
@@ -132,14 +111,14 @@ def check_same(a: Evaluation, b: Evaluation) -> None:
             if rest
         ]
         raise UserError(
-            f"{a.name} has {len(a.items):,} items of {a.split or 'a split'}, {b.name} {len(b.items):,} of "
+            f"{a.name} has {len(a.items):,} {a.task.items} of {a.split or 'a split'}, {b.name} {len(b.items):,} of "
             f"{b.split or 'a split'}: {', '.join(only)}; evaluate all on the same split (--split chooses it)"
         )
     other = [mine.id for mine, its in zip(a.items, b.items) if mine.truth != its.truth]
     if other:
         raise UserError(
-            f"{a.name} and {b.name}: {len(other):,} items have other questions or other people's answers "
-            f"(ids {listing(other)}); evaluate both on the same files"
+            f"{a.name} and {b.name}: {len(other):,} {a.task.items} {a.task.truths} (ids {listing(other)}); "
+            "evaluate both on the same files"
         )
 
 
@@ -149,44 +128,60 @@ Table = Callable[[Sequence[str], Sequence[Sequence[str]]], list[str]]
 def compare(compared: Sequence[Evaluation], table: Table, *, resamples: int, seed: int) -> list[str]:
     """The comparison as lines of text."""
     first = compared[0]
-    lines = [f"{first.split or 'rows'}: {len(first.items):,} items", ""]
-    lines += [*table(("", "evaluation"), [(one.letter, one.name) for one in compared]), ""]
-    kinds = sorted({one.answer_type for one in first.items if one.answer_type})
+    task = first.task
+    lines = [f"{first.split or 'rows'}: {len(first.items):,} {task.items}", ""]
+    signed = any(one.signature for one in compared)
+    head = ["", "evaluation", *(["signature"] if signed else [])]
+    lines += table(head, [[one.letter, one.name, *([one.signature] if signed else [])] for one in compared])
+    kinds = sorted({kind for one in first.items if (kind := task.kind(one))})
     groups = {"all": np.ones(len(first.items), bool)}
     if len(kinds) > 1:
-        groups |= {kind: np.array([one.answer_type == kind for one in first.items]) for kind in kinds}
+        groups |= {kind: np.array([task.kind(one) == kind for one in first.items]) for kind in kinds}
     rows = []
     for name, chosen in groups.items():
         for one in compared:
             told = [name, f"{chosen.sum():,}"] if one is first else ["", ""]
-            told += [one.letter, f"{one.accuracy[chosen].mean():.2f}"]
+            told += [one.letter, f"{one.scores[chosen].mean():.2f}"]
             if one is first:
                 rows.append([*told, "", "", ""])
                 continue
-            gap = paired_bootstrap(first.accuracy[chosen], one.accuracy[chosen], resamples=resamples, seed=seed)
+            gap = paired_bootstrap(first.scores[chosen], one.scores[chosen], resamples=resamples, seed=seed)
             rows.append([*told, f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}", gap.verdict])
-    lines += table(("items", "#count", "", "#score", f"#minus {first.letter}", "#95 % interval", ""), rows)
-    lines += ["", f"right: an accuracy of {RIGHT:.0f} or more", ""]
-    rows = []
-    for one in compared[1:]:
-        mine, its = first.accuracy >= RIGHT, one.accuracy >= RIGHT
-        counts = [mine & its, mine & ~its, ~mine & its, ~mine & ~its]
-        rows.append([f"{first.letter}, {one.letter}", *(f"{which.sum():,}" for which in counts)])
-    return lines + table(("", "#both right", "#only the first", "#only the second", "#neither"), rows)
+    head = [task.items, "#count", "", f"#{task.score}", f"#minus {first.letter}", "#95 % interval", ""]
+    lines += ["", *table(head, rows), ""]
+    if task.tally_note:
+        lines += [task.tally_note, ""]
+    tallies = [(one, task.counts(first.scores.tolist(), one.scores.tolist())) for one in compared[1:]]
+    told_of = [[f"{first.letter}, {one.letter}", *(f"{count:,}" for count in counts)] for one, counts in tallies]
+    return lines + table(("", *task.tally), told_of)
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table in columns; headings that begin with `#` stand over numbers, to the right."""
-    names = [name.removeprefix("#") for name in head]
-    widths = [max(map(len, column)) for column in zip(names, *rows)]
-    sides = [str.rjust if name.startswith("#") else str.ljust for name in head]
-    return [
-        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths)).rstrip() for row in [names, *rows]
-    ]
+def differing(first: Evaluation, other: Evaluation, show: int) -> list[str]:
+    """The items that differ most, each way, in words; none when no item differs.
+
+    Of items that differ alike, `first`'s order of ids means nothing: which come first is drawn, the same every time.
+    """
+    gaps = other.scores - first.scores
+    drawn = [zlib.crc32(str(one.id).encode()) for one in first.items]
+    lines: list[str] = []
+    for sign, who in ((1, other), (-1, first)):
+        order = sorted(np.flatnonzero(sign * gaps > 0).tolist(), key=lambda k: (-sign * gaps[k], drawn[k]))[:show]
+        if not order:
+            continue
+        lines += ["", f"most in favour of {who.letter} ({first.letter} against {other.letter})"]
+        ids = [first.items[k].id for k in order]
+        theirs = [rows_at(one, ids) for one in (first, other)]
+        for k, row, its in zip(order, *theirs):
+            told, its_told = first.task.told(row), other.task.told(its)
+            lines += ["", f"{told.title}  {gaps[k]:+.1f}"]
+            lines.append(f"  {first.letter} {first.scores[k]:6.1f}  {told.said}")
+            lines.append(f"  {other.letter} {other.scores[k]:6.1f}  {its_told.said}")
+            lines += [f"  {'people' if n == 0 else '':8}  {text}" for n, text in enumerate(told.people)]
+    return lines
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The same table in Markdown."""
-    rule = ["---:" if name.startswith("#") else "---" for name in head]
-    names = [name.removeprefix("#") for name in head]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in [names, rule, *rows]]
+def rows_at(evaluation: Evaluation, ids: Sequence[Any]) -> list[Row]:
+    """Whole rows, in the order of `ids`."""
+    places = {evaluation.places[one] for one in ids}
+    rows = {row["id"]: row for row in read_rows(evaluation.rows, places)}
+    return [rows[one] for one in ids]

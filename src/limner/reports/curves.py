@@ -1,8 +1,7 @@
-"""Curves as inline SVG: what metrics.jsonl holds, and confidence against accuracy. No library, no script."""
+"""Curves as inline SVG of what metrics.jsonl holds. No library, no script."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from limner.reports.source import number
-from limner.reports.tables import Bin
+from limner.reports.page import Html, text
+from limner.reports.source import number, read_metrics
 
 WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 16, 34
@@ -26,22 +25,29 @@ class Point(NamedTuple):
     epoch: int | None = None  #: counted from 0, as logged
 
 
+class Panel(NamedTuple):
+    """Logged values that are drawn in one plot."""
+
+    title: str
+    names: tuple[str, ...]
+
+
+class Phase(NamedTuple):
+    """A later phase of the training."""
+
+    name: str
+    step: float  #: where it begins
+
+
 def series(path: Path) -> dict[str, list[Point]]:
-    """Every logged value of a metrics.jsonl by name, in order of steps; half-written lines and NaN are left out."""
+    """Every logged value of a metrics.jsonl by name, in order of steps; NaN and lines without a step are left out."""
     out: dict[str, list[Point]] = defaultdict(list)
-    if not path.is_file():
-        return out
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if not isinstance(line, dict) or number(line.get("step")) is None:
-            continue
-        epoch = number(line.get("epoch"))
-        for name, value in line.items():
-            if name not in ("step", "epoch") and number(value) is not None:
-                out[name].append(Point(line["step"], float(value), None if epoch is None else int(epoch)))
+    for line in read_metrics(path):
+        step, epoch = number(line.get("step")), number(line.get("epoch"))
+        for name, given in line.items():
+            value = number(given)
+            if step is not None and value is not None and name not in ("step", "epoch"):
+                out[name].append(Point(step, value, None if epoch is None else int(epoch)))
     return {name: sorted(points, key=lambda point: point.step) for name, points in out.items()}
 
 
@@ -117,31 +123,22 @@ def widened(span: tuple[float, float]) -> tuple[float, float]:
 
 
 def figure(title: str, parts: Iterable[str], note: str = "") -> str:
-    caption = f"<figcaption><b>{escape(title)}</b>{f' {escape(note)}' if note else ''}</figcaption>"
+    caption = f"<figcaption><b>{escape(title)}</b>{' ' if note else ''}{text(note)}</figcaption>"
     head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">'
     return f"<figure>{caption}{head}{''.join(parts)}</svg></figure>"
 
 
-def curve(title: str, points: Sequence[Point], *, mark: Point | None = None) -> str:
+def curve(title: str, points: Sequence[Point], *, mark: Point | None = None, phase: Phase | None = None) -> str:
     """One curve over optimiser steps, as a `<figure>`.
 
     Args:
         title: stands above it.
         points: at least one.
         mark: the point to mark as the best one.
+        phase: a later phase of the training, marked where it begins.
     """
-    line = thinned(points)
-    values = [point.value for point in line] + ([mark.value] if mark else [])
-    span = widened((min(values), max(values)))
-    room = 0.06 * (span[1] - span[0])
-    low = 0.0 if span[0] >= 0 > span[0] - room else span[0] - room
-    frame = Frame((min(0.0, line[0].step), line[-1].step), (low, span[1] + room))
-    parts = frame.axes("step")
-    places = [",".join(frame.at(point.step, point.value)) for point in line]
-    if len(places) > 1:
-        parts.append(f'<polyline class="line" points="{" ".join(places)}"/>')
-    if len(places) <= 40:
-        parts += ['<circle class="dot" r="2.2" cx="{}" cy="{}"/>'.format(*place.split(",")) for place in places]
+    frame, lines = framed([points], [mark] if mark else [])
+    parts = [*frame.axes("step"), *beginning(frame, phase), *line_of(frame, lines[0])]
     note = f"last {shown(points[-1].value)}"
     if mark is not None:
         x, y = frame.at(mark.step, mark.value)
@@ -152,27 +149,89 @@ def curve(title: str, points: Sequence[Point], *, mark: Point | None = None) -> 
     return figure(title, parts, note)
 
 
-def curves(logged: Mapping[str, Sequence[Point]], monitor: str, mode: str) -> tuple[list[str], list[str]]:
-    """The first training loss and the monitored value, each as a figure; and all others but those of tests."""
-    loss = next((name for name in logged if name.startswith("train/")), None)
-    first = [name for name in (loss, monitor) if name in logged]
+def together(title: str, several: Mapping[str, Sequence[Point]], *, phase: Phase | None = None) -> str:
+    """Several curves in one `<figure>`, named in its caption by their colours.
+
+    Args:
+        several: name -> points, at least one name and one point each; the colours repeat from the fifth on.
+    """
+    frame, lines = framed(list(several.values()))
+    parts = [*frame.axes("step"), *beginning(frame, phase)]
+    names = []
+    for k, (name, line) in enumerate(zip(several, lines)):
+        parts += line_of(frame, line, f" c{k % 4}")
+        names.append(f'<span class="key c{k % 4}">{escape(name)} {shown(several[name][-1].value)}</span>')
+    return figure(title, parts, Html("last: " + ", ".join(names)))
+
+
+def framed(several: Sequence[Sequence[Point]], more: Sequence[Point] = ()) -> tuple[Frame, list[list[Point]]]:
+    """The frame that holds several curves and more points, and the curves as they are drawn."""
+    lines = [thinned(points) for points in several]
+    values = [point.value for line in (*lines, more) for point in line]
+    steps = [point.step for line in lines for point in line]
+    span = widened((min(values), max(values)))
+    room = 0.06 * (span[1] - span[0])
+    low = 0.0 if span[0] >= 0 > span[0] - room else span[0] - room
+    return Frame((min(0.0, *steps), max(steps)), (low, span[1] + room)), lines
+
+
+def line_of(frame: Frame, line: Sequence[Point], kind: str = "") -> list[str]:
+    places = [frame.at(point.step, point.value) for point in line]
+    parts = []
+    if len(places) > 1:
+        joined = " ".join(f"{x},{y}" for x, y in places)
+        parts.append(f'<polyline class="line{kind}" points="{joined}"/>')
+    if len(places) <= 40:
+        parts += [f'<circle class="dot{kind}" r="2.2" cx="{x}" cy="{y}"/>' for x, y in places]
+    return parts
+
+
+def beginning(frame: Frame, phase: Phase | None) -> list[str]:
+    """Where a later phase of the training begins, if the frame shows it."""
+    if phase is None or not frame.x[0] < phase.step < frame.x[1]:
+        return []
+    x, _ = frame.at(phase.step, frame.y[0])
+    line = f'<line class="ideal" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+    side, off = ("end", -4) if phase.step > sum(frame.x) / 2 else ("start", 4)
+    return [line, f'<text x="{x}" dx="{off}" y="{TOP + 4}" text-anchor="{side}">{escape(phase.name)}</text>']
+
+
+def curves(
+    logged: Mapping[str, Sequence[Point]],
+    monitor: str,
+    mode: str,
+    panels: Sequence[Panel] = (),
+    phase: tuple[str, str] | None = None,
+) -> tuple[list[str], list[str]]:
+    """The training loss, the monitored value and the panels, each as a figure; and all others but those of tests.
+
+    Args:
+        logged: from `series`.
+        monitor, mode: the value whose best point is marked, and whether that is the max or the min.
+        panels: values that are drawn together; a value may also be the monitored one.
+        phase: name of a later phase of the training, and a value that is logged from its first step on.
+    """
+    loss = "train/loss" if "train/loss" in logged else next((n for n in logged if n.startswith("train/")), None)
+    single = [name for name in dict.fromkeys((loss, monitor)) if name in logged]
+    marked = begun(logged, phase)
+    first = [
+        curve(n, logged[n], mark=best_of(logged[n], mode) if n == monitor else None, phase=marked) for n in single if n
+    ]
+    held: set[str | None] = set(single)
+    for panel in panels:
+        several = {name: logged[name] for name in panel.names if name in logged}
+        if set(several) - held:  # a panel of nothing but curves that stand above says nothing new
+            first.append(together(panel.title, several, phase=marked))
+        held |= set(several)
     # what is logged once, after the training, is no curve
-    others = [name for name in logged if name not in first and name.startswith(("train/", "val/"))]
-    marked = [curve(n, logged[n], mark=best_of(logged[n], mode) if n == monitor else None) for n in first if n]
-    return marked, [curve(name, logged[name]) for name in others]
+    others = [name for name in logged if name not in held and name.startswith(("train/", "val/"))]
+    return first, [curve(name, logged[name], phase=marked) for name in others]
 
 
-def reliability(table: Sequence[Bin]) -> str:
-    """Accuracy over confidence, a dot a range whose area is its share of the items; the diagonal is perfect."""
-    frame = Frame((0, 100), (0, 100))
-    (x0, y0), (x1, y1) = frame.at(0, 0), frame.at(100, 100)
-    parts = [*frame.axes("confidence, %"), f'<line class="ideal" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}"/>']
-    places = [",".join(frame.at(one.confidence, one.accuracy)) for one in table]
-    parts.append(f'<polyline class="line" points="{" ".join(places)}"/>')
-    total = sum(one.items for one in table)
-    for one, place in zip(table, places):
-        x, y = place.split(",")
-        tip = f"{one.items:,} items: confidence {one.confidence:.1f} %, accuracy {one.accuracy:.1f} %"
-        radius = max(2.0, 22 * math.sqrt(one.items / total))
-        parts.append(f'<circle class="share" r="{radius:.1f}" cx="{x}" cy="{y}"><title>{tip}</title></circle>')
-    return figure("accuracy, %", parts, "over the confidence of the first answer")
+def begun(logged: Mapping[str, Sequence[Point]], phase: tuple[str, str] | None) -> Phase | None:
+    """Where a later phase began; None: it did not, or the run has nothing else."""
+    if phase is None or not logged.get(phase[1]):
+        return None
+    step = logged[phase[1]][0].step
+    earlier = any(points[0].step < step for name, points in logged.items() if name.startswith("train/"))
+    return Phase(phase[0], step) if earlier else None

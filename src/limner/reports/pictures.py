@@ -96,7 +96,8 @@ def drawn(ground: Ground, above: str, *, id: str = "", below: str | None = None)
     name = escape(ground.name, quote=True)
     head = f'<svg class="picture" viewBox="0 0 {ground.width:g} {ground.height:g}" role="img" aria-label="{name}">'
     base = ground.below if below is None else below
-    return f"{head}{f'<g id="{id}">{base}</g>' if id else base}{above}</svg>"
+    named = f'<g id="{id}">{base}</g>' if id else base
+    return f"{head}{named}{above}</svg>"
 
 
 def again(id: str) -> str:

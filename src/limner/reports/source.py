@@ -7,20 +7,37 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from limner.errors import UserError, listing
 from limner.metrics.rows import Row
 
-if TYPE_CHECKING:
-    from limner.reports.tasks.base import Item
-
-    I = TypeVar("I", bound=Item)  # noqa: E741 - the item
-
 ROWS = "rows.jsonl.gz"
+
+
+class Item(Protocol):
+    """What tables and comparisons keep of a row, whatever its task; attention and the like stay in the file."""
+
+    @property
+    def id(self) -> Any: ...
+
+    @property
+    def image(self) -> int | None: ...
+
+    @property
+    def score(self) -> float | None:
+        """The number that is compared, in percent; None where nobody annotated. Its mean is that of the split."""
+
+    @property
+    def truth(self) -> Hashable:
+        """What was asked and what people said, comparable in one process: equal ids must have equal truths."""
+
+
+I = TypeVar("I", bound=Item)  # noqa: E741 - the item of a task
 
 
 @dataclass
@@ -131,6 +148,22 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a whole JSON file ({error}); make it again, or delete it") from None
 
 
+def interval_of(metrics: Mapping[str, Any], name: str) -> str:
+    """The interval of a metric as text; empty when metrics.json has none."""
+    ends = (metrics.get("intervals") or {}).get(name) or []
+    low, high = [number(end) for end in ends] if len(ends) == 2 else (None, None)
+    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, none when there is no file; one that a killed run left half written is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict)]
+
+
 def read_rows(path: Path, places: Collection[int] | None = None) -> Iterator[Row]:
     """The rows of a file, checked line by line.
 
@@ -160,7 +193,7 @@ def read_items(path: Path, item: Callable[[Row], I]) -> list[I]:
     """The items of a rows file, in its order.
 
     Args:
-        item: what is kept of a row; the rest (attention, runners-up) stays in the file.
+        item: what is kept of a row.
 
     Raises:
         UserError: as `read_rows`, and for an id that stands twice.

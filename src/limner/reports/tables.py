@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from limner.reports.tasks.base import Item
-
-    I = TypeVar("I", bound=Item)  # noqa: E741 - the item
+from limner.reports.source import I
 
 
 class Slice(NamedTuple):

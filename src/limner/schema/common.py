@@ -103,7 +103,8 @@ class Trainer:
     precision: str = key("32-true", "arithmetic of the forward pass",
                          choices=("32-true", "bf16-mixed", "16-mixed", "64-true"))  # fmt: skip
     threads: int | None = key(None, "threads a process computes with; null: what torch chooses")
-    gradient_clip_val: float | None = key(None, "largest global gradient norm; null: no clipping", low=0)
+    gradient_clip_val: float | None = key(None, "largest gradient (its norm or value); null: no clipping", low=0)
+    gradient_clip_algorithm: str = key("norm", "clip the global norm, or each value", choices=("norm", "value"))
     accumulate_grad_batches: int = key(1, "batches whose gradients make one optimiser step", low=1)
     check_val_every_n_epoch: int = key(1, "epochs between two validations", low=1)
     limit_train_batches: float = key(1.0, "share (<= 1.0) or number of training batches an epoch", low=0)

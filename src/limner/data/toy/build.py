@@ -12,10 +12,8 @@ DIR/manifest.json                                       what it was made with, a
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,17 +21,17 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
+from limner.data.made import MANIFEST, make
 from limner.data.toy import captions, render, visdial, vqa
 from limner.data.toy.world import HEIGHT, SPLITS, WIDTH, Scene, file_name, scenes
 from limner.data.vqa_files import write_annotations, write_questions
-from limner.errors import UserError, listing
+from limner.errors import UserError
 from limner.extract import Extractor
 from limner.extract.components import ComponentsExtractor
 from limner.extract.grid import GridExtractor
 from limner.extract.run import add, writer_for
 
 KIND, VERSION = "limner toy world", 2  # a new version whenever the same arguments give other files
-MANIFEST = "manifest.json"
 FEATURES: dict[str, Extractor] = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
 _ABOUT = "Questions about the toy world of limner"
 
@@ -61,84 +59,23 @@ def build(
     Raises:
         UserError: a count below 1, another world in the folder (unless `replace`), or a folder with other things in it.
     """
-    folder = Path(folder).resolve()  # a link stays, what it points to is filled
     counts = {"train": train, "val": val, "test": test}
     for split, count in counts.items():
         if not 1 <= count < 1_000_000:
             raise UserError(f"toy world: {split} is {count} scenes, expected 1 to 999,999")
     made_with = {"kind": KIND, "version": VERSION, **counts, "seed": seed}
-    if _is_there(folder, made_with, replace=replace):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    _clear(folder)
-    part.mkdir()
-    try:
-        _fill(part, made_with, counts, seed)
-        _put(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
+    return make(
+        folder, lambda part: _fill(part, counts, seed), name="a toy world", made_with=made_with, replace=replace
+    )
 
 
-def _is_there(folder: Path, made_with: dict, *, replace: bool) -> bool:
-    """True when this very world is there and whole; raises when something else is in the way."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, expected a folder; choose another name")
-    if not folder.exists() or not any(folder.iterdir()):
-        return False
-    try:
-        found = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError):
-        found = {}
-    if found.get("kind") != KIND:
-        raise UserError(f"{folder}: holds files that are not a toy world; choose another or an empty folder")
-    missing = [name for name in found.get("files", ()) if not (folder / name).is_file()]
-    differs = [
-        f"{key} {found.get(key)} instead of {value}" for key, value in made_with.items() if found.get(key) != value
-    ]
-    if replace and (missing or differs):
-        return False
-    if differs:
-        raise UserError(
-            f"{folder}: holds a toy world made otherwise ({', '.join(differs)}); choose another folder, or replace it "
-            "with --replace"
-        )
-    if missing:
-        raise UserError(f"{folder}: files of the toy world are gone: {listing(missing)}; make them anew with --replace")
-    return True
-
-
-def _clear(folder: Path) -> None:
-    """Removes what stopped builds of this folder left behind; one that is still running is left alone."""
-    for part in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial*"):
-        number = part.name[len(folder.name) + 2 :].split(".")[0]
-        if number.isdigit():
-            try:
-                os.kill(int(number), 0)  # signal 0 asks whether the process lives
-            except ProcessLookupError:
-                shutil.rmtree(part, ignore_errors=True)
-            except OSError:  # it lives, and is another user's
-                continue
-
-
-def _put(part: Path, folder: Path) -> None:
-    """Moves the finished world to its place; an older world there goes only after the new one has its name."""
-    old = part.with_name(part.name + ".old")
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _fill(part: Path, made_with: dict, counts: dict[str, int], seed: int) -> None:
+def _fill(part: Path, counts: dict[str, int], seed: int) -> dict:
     world = {split: list(scenes(split, count, seed=seed)) for split, count in counts.items()}
     with _beside(_write_pictures, part, world):
         holds = {split: _write_split(part, split, shown, seed) for split, shown in world.items()}
         told = captions.caption_file((s for split in SPLITS for s in world[split]), seed=seed)
         _write(part / "dataset_toy.json", told)
-    files = sorted(path.name for path in part.iterdir() if path.is_file())
-    _write(part / MANIFEST, {**made_with, "image_size": [WIDTH, HEIGHT], "holds": holds, "files": files}, indent=2)
+    return {"image_size": [WIDTH, HEIGHT], "holds": holds}
 
 
 @contextmanager
@@ -185,8 +122,8 @@ def _write_split(part: Path, split: str, shown: list[Scene], seed: int) -> dict[
     return {"images": len(shown), "questions": len(questions), "dense dialogs": len(dense or ())}
 
 
-def _write(path: Path, contents: object, indent: int | None = None) -> None:
-    path.write_text(json.dumps(contents, indent=indent) + "\n")  # dumps is several times faster than dump
+def _write(path: Path, contents: object) -> None:
+    path.write_text(json.dumps(contents) + "\n")  # dumps is several times faster than dump
 
 
 def main(argv: list[str] | None = None) -> int:

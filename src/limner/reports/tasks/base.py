@@ -7,28 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple
 
 from limner.metrics.rows import Row
 from limner.reports.curves import Panel
 from limner.reports.page import Html, note, section
-from limner.reports.source import Source, number
-
-
-class Item(Protocol):
-    """What tables and comparisons keep of a row; attention and the like stay in the file."""
-
-    @property
-    def id(self) -> Any: ...
-    @property
-    def image(self) -> int | None: ...
-    @property
-    def score(self) -> float | None:
-        """The number that is compared, in percent; None where nobody annotated. Its mean is that of the split."""
-
-    @property
-    def truth(self) -> Hashable:
-        """What was asked and what people said, the same in one process: equal ids must have equal truths."""
+from limner.reports.source import I, Source, number
 
 
 class PlainItem(NamedTuple):
@@ -44,9 +28,6 @@ class Told(NamedTuple):
     title: str  #: what it is about: an image, a question
     said: str  #: what the model said
     people: Sequence[str]  #: what people said
-
-
-I = TypeVar("I", bound=Item)  # noqa: E741 - the item
 
 
 class TaskReport(Generic[I]):
@@ -84,7 +65,10 @@ class TaskReport(Generic[I]):
 
     # --- comparisons ---
 
-    tally = ("#better", "#worse", "#equal")
+    truths = "differ in what was asked"
+    """What is wrong with two evaluations when items of one id have different `truth`."""
+
+    tally: tuple[str, ...] = ("#better", "#worse", "#equal")
     """Headings of what is counted when one evaluation is held against another."""
     tally_note = ""
     """What the headings mean, where they do not say it."""
