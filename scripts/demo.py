@@ -1,20 +1,61 @@
-"""`make demo`: the toy world, Up-Down VQA on it, the same questions without the pictures, and what to do next."""
+"""`make demo`: the toy world, Up-Down VQA and the Up-Down captioner on it, and what to do next.
+
+Two lanes of trainings run beside each other, one a processor core: questions with and without the pictures, and
+captions with cross-entropy and then SCST.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from limner.cli import main as limner
 
 
+class Lane(threading.Thread):
+    """Commands that run one after the other; the first that fails ends the lane.
+
+    Args:
+        experiments: name -> the experiment whose latest run the training starts from, or None.
+    """
+
+    def __init__(self, experiments: dict[str, str | None]):
+        super().__init__(daemon=True)
+        self.experiments = experiments
+        self.process: subprocess.Popen | None = None
+        self.failed: str | None = None
+
+    def run(self) -> None:
+        for name, start in self.experiments.items():
+            words = ["train", f"experiment={name}"] + ([f"weights={latest(start)}"] if start else [])
+            say(f"$ limner {' '.join(words)}")
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "limner", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            output, _ = self.process.communicate()
+            if self.process.returncode:
+                self.failed = f"{output}\nlimner {' '.join(words)}: exit code {self.process.returncode}"
+                return
+            say(
+                "".join(f"  {name}: {line}\n" for line in output.splitlines() if line.startswith("trained in")).rstrip()
+            )
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
 def step(title: str, arguments: list[str]) -> None:
     """Shows a command as one would type it and runs it."""
-    print(f"\n{title}\n$ limner {' '.join(arguments)}", flush=True)
+    say(f"\n{title}\n$ limner {' '.join(arguments)}")
     code = limner(arguments)
     if code:
         sys.exit(code)
@@ -25,35 +66,43 @@ def latest(experiment: str) -> Path:
     return max(Path("outputs", experiment).glob("*/result.json"), key=lambda path: path.stat().st_mtime).parent
 
 
-def start(experiment: str, **streams: Any) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "limner", "train", f"experiment={experiment}"], **streams)
-
-
-def finished(experiment: str, process: subprocess.Popen) -> tuple[Path, float]:
-    """Waits for a training; its run folder and the accuracy on the test split."""
-    output, _ = process.communicate()
-    if process.returncode:
-        sys.exit(f"{output or ''}\nlimner train experiment={experiment}: exit code {process.returncode}")
-    run = latest(experiment)
-    return run, json.loads((run / "result.json").read_text())["metrics"]["test/score"]
+def reached(experiment: str) -> float:
+    """The main metric of the newest run on the test split."""
+    return json.loads((latest(experiment) / "result.json").read_text())["metrics"]["test/score"]
 
 
 def main() -> None:
     begin = time.perf_counter()
     step("A world of coloured shapes, with questions, captions, dialogs and regions:", ["data", "toy", "data/toy"])
-    blind = start("toy_vqa_question_only", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    say("\nUp-Down VQA with and without the pictures; beside it the captioner, cross-entropy and then SCST:")
+    lanes = [
+        Lane({"toy_vqa": None, "toy_vqa_question_only": None}),
+        Lane({"toy_caption_xe": None, "toy_caption_scst": "toy_caption_xe"}),
+    ]
     try:
-        print("\nUp-Down VQA, with the pictures (and beside it, on the second core, without them):")
-        print("$ limner train experiment=toy_vqa\n$ limner train experiment=toy_vqa_question_only", flush=True)
-        run, seeing = finished("toy_vqa", start("toy_vqa"))
-        _, guessing = finished("toy_vqa_question_only", blind)
+        for lane in lanes:
+            lane.start()
+        while any(lane.is_alive() for lane in lanes) and not any(lane.failed for lane in lanes):
+            time.sleep(0.2)
     finally:
-        blind.kill()  # nothing is left behind when the first one fails or Ctrl-C is pressed
-    step("A page with curves, tables and pictures of what the model looked at:", ["report", str(run)])
-    print(f"\n  with the pictures      {seeing:6.2f} %  (official VQA accuracy on the test split)")
-    print(f"  without the pictures   {guessing:6.2f} %")
-    print(f"\nAll in {time.perf_counter() - begin:.0f} s. The run lies in {run}: open {run}/report.html in a browser.")
-    print("Next, the same model on VQA v2:  .venv/bin/limner train experiment=vqa_updown_hu  (it says what it needs)")
+        for lane in lanes:  # nothing is left behind when one fails or Ctrl-C is pressed
+            lane.stop()
+    for lane in lanes:
+        if lane.failed:
+            sys.exit(lane.failed)
+    for experiment in ("toy_vqa", "toy_caption_scst"):
+        step(
+            "A page with curves, tables and pictures of what the model looked at:", ["report", str(latest(experiment))]
+        )
+    say("\nOn the test split:")
+    say(f"  questions, with the pictures      {reached('toy_vqa'):6.2f} %  (official VQA accuracy)")
+    say(f"  questions, without the pictures   {reached('toy_vqa_question_only'):6.2f} %")
+    say(f"  captions, cross-entropy           {reached('toy_caption_xe'):6.2f}    (CIDEr-D)")
+    say(f"  captions, SCST                    {reached('toy_caption_scst'):6.2f}")
+    say(f"\nAll in {time.perf_counter() - begin:.0f} s. Open in a browser:")
+    say("\n".join(f"  {latest(name)}/report.html" for name in ("toy_vqa", "toy_caption_scst")))
+    say("Next, the same models on VQA v2 and COCO (each says which files it needs):")
+    say("  .venv/bin/limner train experiment=vqa_updown_hu\n  .venv/bin/limner train experiment=caption_xe")
 
 
 if __name__ == "__main__":

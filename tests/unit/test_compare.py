@@ -31,8 +31,10 @@ def test_the_interval_of_many_items_is_the_normal_one():
     assert found.high == pytest.approx(found.mean + 1.96 * error, abs=0.06 * error)
 
 
-def test_it_is_the_bootstrap_over_items():
+@pytest.mark.parametrize("few", [0, 100])
+def test_it_is_the_bootstrap_over_items(monkeypatch, few):
     """Drawing how often each value comes has the distribution of drawing items."""
+    monkeypatch.setattr(bootstrap, "FEW", few)  # 0: always values; 100: always items
     rng = np.random.default_rng(3)
     a, b = rng.choice([0.0, 30, 100], p=[0.2, 0.1, 0.7], size=(2, 25))
     found = paired_bootstrap(a, b, resamples=40_000, seed=4)
@@ -49,7 +51,9 @@ def test_pairing_matters():
     assert paired.high - paired.low < 2 < 10 < crossed.high - crossed.low
 
 
-def test_the_seed_decides_and_chunks_do_not(monkeypatch):
+@pytest.mark.parametrize("few", [0, 100])
+def test_the_seed_decides_and_chunks_do_not(monkeypatch, few):
+    monkeypatch.setattr(bootstrap, "FEW", few)
     rng = np.random.default_rng(5)
     a, b = rng.normal(size=(2, 300))
     whole = paired_bootstrap(a, b, resamples=500, seed=6)
@@ -77,9 +81,8 @@ def save(folder, accuracies, **changes):
     rows = []
     for k, accuracy in enumerate(accuracies):
         kind = "number" if k < 3 else "other"
-        rows.append(
-            {"id": k, "question": f"q{k}", "answers": ["x"], "accuracy": accuracy, "answer_type": kind, **changes}
-        )
+        row = {"id": k, "question": f"q{k}", "answer": f"a{k}", "answers": ["x"], "accuracy": accuracy}
+        rows.append({**row, "answer_type": kind, **changes})
     rows_of.write(folder / "rows.jsonl.gz", rows)
     return str(folder)
 
@@ -87,7 +90,7 @@ def save(folder, accuracies, **changes):
 def test_the_table(tmp_path, capsys):
     a = save(tmp_path / "a", [0.0, 30, 100, 60, 100])
     b = save(tmp_path / "b", [100.0, 60, 100, 60, 0])
-    assert compare.main([a, b]) == 0
+    assert compare.main([a, b, "--examples", "0"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["A", a] in lines
     assert ["all", "5", "A", "58.00"] in lines
@@ -100,6 +103,23 @@ def test_the_table(tmp_path, capsys):
         ["B", "30.00", "-50.00"],
     ]
     assert ["A,", "B", "2", "1", "2", "0"] in lines  # both, only A, only B, neither
+
+
+def test_the_items_that_differ_most(tmp_path, capsys):
+    a = save(tmp_path / "a", [0.0, 30, 100, 60, 100])
+    b = save(tmp_path / "b", [100.0, 60, 100, 60, 0], answer="b's answer")
+    assert compare.main([a, b, "--examples", "1"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith(
+        "where B is most ahead of A\n\nquestion 0, image None: q0  +100.0\n  A    0.0  a0\n  B  100.0  b's answer\n"
+        "  people    x\N{NARROW NO-BREAK SPACE}×1\n\nwhere A is most ahead of B\n\n"
+        "question 4, image None: q4  -100.0\n  A  100.0  a4\n  B    0.0  b's answer\n"
+        "  people    x\N{NARROW NO-BREAK SPACE}×1\n"
+    )
+    assert compare.main([a, b, "--examples", "9"]) == 0
+    assert "question 2" not in capsys.readouterr().out  # equal ones are never shown
+    assert compare.main([a, a]) == 0
+    assert "ahead" not in capsys.readouterr().out
 
 
 def test_rows_in_another_order_are_paired_by_id(tmp_path):
@@ -121,7 +141,7 @@ def test_markdown(tmp_path, capsys):
 
 def test_other_items_are_refused_with_the_first_few(tmp_path):
     a, b = save(tmp_path / "a", [1.0] * 20), save(tmp_path / "b", [1.0] * 2)
-    with pytest.raises(UserError, match=r"20 items .* 2 of .*18 only in A \(10, 11, 12, 13, 14 and 13 more\)"):
+    with pytest.raises(UserError, match=r"20 questions .* 2 of .*18 only in A \(10, 11, 12, 13, 14 and 13 more\)"):
         compare.read([a, b], None)
 
 
@@ -129,7 +149,7 @@ def test_equal_ids_with_other_questions_or_answers_are_refused(tmp_path):
     a = save(tmp_path / "a", [1.0, 2.0])
     for changes in ({"question": "else"}, {"answers": ["y"]}):
         b = save(tmp_path / "b", [1.0, 2.0], **changes)
-        with pytest.raises(UserError, match=r"2 items have other questions or other people's answers \(ids 0, 1\)"):
+        with pytest.raises(UserError, match=r"2 questions have other questions or other people's answers \(ids 0, 1\)"):
             compare.read([a, b], None)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limner.data import reading
-from limner.data.reading import json_records
+from limner.data.reading import json_members, json_records
 from limner.errors import UserError
 
 _values = st.recursive(
@@ -101,3 +103,41 @@ def test_missing_file_and_folder(tmp_path):
         list(json_records(tmp_path / "none.json", None, next_step="ask mother"))
     with pytest.raises(UserError, match="is a folder"):
         list(json_records(tmp_path, None))
+
+
+# --- the members of an object ---
+
+
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.dictionaries(st.text(max_size=3), _values, max_size=5),
+    chunk=st.integers(1, 9),
+    drawn=st.integers(0, 3),
+)
+def test_members_equal_json_load(tmp_path, content, chunk, drawn):
+    """Whatever is drawn of a list before the next member is asked for."""
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8", errors="surrogatepass")
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_CHUNK", chunk)
+        for name, value in json_members(path, expected="an object"):
+            found[name] = list(itertools.islice(value, drawn)) if isinstance(value, Iterator) else value
+    assert found == {name: value[:drawn] if isinstance(value, list) else value for name, value in content.items()}
+    assert list(found) == list(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1]", r"starts with '\[', expected '\{': an object of images$"),
+        ('{"a": [1, 2', "the file ends too early"),
+        ('{"a": 1} {', "line 1, column 10: more text"),
+        ('{"a": 1,}', "line 1, column 9: expected a key in double quotes"),
+        ('{"a": 1 "b": 2}', "line 1, column 9: found '\"', expected ',' or '}'"),
+    ],
+)
+def test_member_errors_say_where(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        for _ in json_members(write(tmp_path, text), expected="an object of images"):
+            pass

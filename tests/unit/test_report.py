@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_tags import Tags
 from PIL import Image
 
 from limner.data.features import FeatureWriter
@@ -125,38 +125,6 @@ def test_a_broken_config_is_a_one_line_error(run):
 # --- the page ---
 
 
-class Tags(HTMLParser):
-    """Fails on tags that are not closed in order; collects what the page would load."""
-
-    EMPTY = frozenset({"meta"})
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.loads: list[str] = []
-        self.links: list[str] = []
-        self.ids: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        assert tag not in ("script", "link", "iframe", "img")
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-        values = dict(attrs)
-        self.ids += [values["id"]] if "id" in values else []
-        if "href" in values:
-            (self.links if tag == "a" else self.loads).append(values["href"])
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.EMPTY:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def test_the_page_of_a_whole_run(run, capsys):
     assert command.main([str(run)]) == 0
     assert capsys.readouterr().out == "report: outputs/tiny/1/report.html\n"
@@ -228,6 +196,14 @@ def test_a_broken_feature_file_does_not_break_the_page(run, tmp_path):
     assert "No regions: " in command.report(find(str(run)))
 
 
+def test_without_pictures_regions_stand_on_a_plain_ground(run, tmp_path):
+    html = command.report(find(str(run)), images=str(tmp_path / "outputs"))
+    assert Tags(html).loads == []
+    assert "0 of 2 pictures were found" in html
+    assert html.count('class="outline"') == 6  # three answers, two boxes
+    assert 'class="region"' in html
+
+
 def test_rows_without_truth_are_still_shown(run):
     bare = [{key: one[key] for key in ("id", "question", "answer")} for one in ROWS]
     rows_of.write(run / "eval" / "test" / "rows.jsonl.gz", bare)
@@ -235,6 +211,38 @@ def test_rows_without_truth_are_still_shown(run):
     Tags(html)
     assert "not annotated" in html
     assert html.count('<article class="card">') == 4
+
+
+def test_the_versions_a_run_was_made_with(run):
+    (run / "versions.json").write_text('{"limner": "0.2.0", "torch": "2.13.0", "platform": "<Linux>"}')
+    html = command.report(find(str(run)))
+    assert "Trained with limner 0.2.0, torch 2.13.0, platform &lt;Linux&gt;." in html
+    assert "Installed when" not in html
+
+
+def test_rows_of_an_unknown_task_still_make_a_page(run):
+    rows_of.write(run / "eval" / "test" / "rows.jsonl.gz", [{"id": 1, "what": "x", "score": 3.0}])
+    (run / "eval" / "test" / "metrics.json").unlink()
+    html = command.report(find(str(run)))
+    Tags(html)
+    assert "1 rows. The page knows no more" in html
+    assert "3.00" in html
+
+
+def test_the_task_is_told_by_rows_then_metrics_package_and_config(run):
+    assert task_of(find(str(run))) is VQA
+    (run / "eval" / "test" / "rows.jsonl.gz").unlink()
+    metrics = run / "eval" / "test" / "metrics.json"
+    metrics.write_text('{"task": "captioning"}')
+    assert task_of(find(str(run))) is TASKS["captioning"]
+    metrics.unlink()
+    assert task_of(find(str(run))) is VQA  # limner.tasks.vqa.VQATask
+    (run / "package").mkdir()
+    (run / "package" / "model.json").write_text('{"task": "captioning"}')
+    assert task_of(find(str(run))) is TASKS["captioning"]
+    (run / "package" / "model.json").write_text('{"task": "mine"}')
+    (run / "config.yaml").write_text("task: {_target_: mine.Task}")
+    assert task_of(find(str(run))).name == ""
 
 
 def test_a_stopped_run_says_why_and_how_to_continue(run):

@@ -53,7 +53,8 @@ class CaptionFile(NamedTuple):
             raise UserError(f"{self.path}: names no splits, so it has no {listing(names)}; it is used as a whole")
         unknown = [name for name in names if name not in self.parts]
         if unknown:
-            raise UserError(f"{self.path}: no image is of the split {listing(unknown)}; it has {listing(self.parts)}")
+            have = f"it has {listing(self.parts)}: splits_in_file says which of them to use"
+            raise UserError(f"{self.path}: no image is of the split {listing(unknown)}; {have}")
         wanted = np.isin(self.part, [self.parts.index(name) for name in names])
         return self.whole.take(np.flatnonzero(wanted))
 

@@ -24,6 +24,7 @@ class CaptionItems:
         tokens (M,) int32 ids of all words of all captions, offsets (C+1,) where each caption begins: uncut.
         first (I+1,): the captions of image i are first[i] .. first[i+1] - 1.
         owner (C,): the image of each caption, as a place in the split.
+        counts (C,): words of each caption, uncut.
         lengths (C,): tokens to predict: words and EOS, or `max_length` words.
 
     Raises:
@@ -38,8 +39,8 @@ class CaptionItems:
         self.owner = np.repeat(np.arange(len(split)), np.diff(split.first))[spoken]
         self.first = np.zeros(len(split) + 1, np.int64)
         np.cumsum(np.bincount(self.owner, minlength=len(split)), out=self.first[1:])
-        counts = np.diff(self.offsets)
-        self.lengths = np.where(counts > max_length, max_length, counts + 1)
+        self.counts = np.diff(self.offsets)
+        self.lengths = np.where(self.counts > max_length, max_length, self.counts + 1)
 
     def __len__(self) -> int:
         """Captions."""
@@ -53,7 +54,7 @@ class CaptionItems:
     @property
     def longest(self) -> int:
         """Words of the longest caption, uncut."""
-        return int(np.diff(self.offsets).max(initial=0))
+        return int(self.counts.max(initial=0))
 
     def unknown_share(self) -> float:
         """The share of all words that are `<unk>`."""
@@ -61,7 +62,7 @@ class CaptionItems:
 
     def cut_share(self) -> float:
         """The share of captions longer than `max_length`."""
-        return float((np.diff(self.offsets) > self.max_length).mean()) if len(self) else 0.0
+        return float((self.counts > self.max_length).mean()) if len(self) else 0.0
 
     def batch(self, captions: np.ndarray) -> dict[str, torch.Tensor]:
         """A batch of some captions, those of an image together.
@@ -75,7 +76,7 @@ class CaptionItems:
         """
         distinct, image = np.unique(self.owner[captions], return_inverse=True)
         lengths = self.lengths[captions]
-        words = np.minimum(np.diff(self.offsets)[captions], self.max_length)
+        words = np.minimum(self.counts[captions], self.max_length)
         tokens = np.full((len(captions), 1 + int(lengths.max(initial=0))), self.words.pad, np.int64)
         tokens[:, 0] = self.words.bos
         columns = np.arange(tokens.shape[1] - 1)

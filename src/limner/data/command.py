@@ -9,14 +9,15 @@ from limner.errors import UserError
 SETS = {
     "toy": ("limner.data.toy.build", "drawn scenes of coloured shapes: questions, captions, dialogs, regions"),
     "easy-vqa": ("limner.data.easy_vqa", "the pictures and questions of the PyPI package easy-vqa"),
+    "coco-regions": ("limner.data.coco_regions", "captions of COCO images whose boxes and classes are in a file"),
 }
 
 
 def main(argv: list[str]) -> int:
     """`limner data NAME DIR [options]`; the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: limner data NAME DIR [options]\n")
-        print("\n".join(f"  {name:<10} {about}" for name, (_, about) in SETS.items()))
+        print("usage: limner data NAME ... [options]\n")
+        print("\n".join(f"  {name:<13} {about}" for name, (_, about) in SETS.items()))
         return 0
     if argv[0] not in SETS:
         raise UserError(f"data {argv[0]}: there is no such data set; there are {', '.join(SETS)}")

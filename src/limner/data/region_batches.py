@@ -45,10 +45,9 @@ class RegionData(pl.LightningDataModule):
 
     # --- batches ---
 
-    def share(self) -> dict[str, int]:
-        """`rank` and `world`: this process, and how many share the batches."""
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        return {"rank": rank, "world": world}
+    def share(self) -> tuple[int, int]:
+        """The number of this process, and how many share the batches."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def region_loader(
         self,

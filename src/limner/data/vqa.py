@@ -196,6 +196,7 @@ class VQAData(RegionData):
         self, items: VQAItems, batch_size: int, *, training: bool, resident: bool | None = None
     ) -> BatchLoader:
         """The loader of some items. `resident`: row numbers instead of regions; default: as the setting says."""
+        rank, world = self.share()
         order = BatchOrder(
             len(items),
             batch_size,
@@ -203,7 +204,8 @@ class VQAData(RegionData):
             shuffle=training,
             groups=items.split.image_id,
             by_group=self.settings["group_by_image"] or not training,
-            **self.share(),
+            rank=rank,
+            world=world,
         )
         return self.region_loader(order, items.batch, lambda indices: items.split.image_id[indices], resident=resident)
 

@@ -11,19 +11,22 @@ from torch import Tensor
 from limner.decode.beam import Beams
 from limner.decode.length import normaliser
 from limner.decode.result import Decoded, Vocabulary
-from limner.decode.search import NONE, Chosen, Search
+from limner.decode.search import Search
 from limner.decode.state import Step, first_leaf
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiverseBeam(Beams):
-    """Groups of beams that keep away from each other.
+    """Groups of beams that keep away from each other, as the authors' code runs them.
 
     Each group is a beam search of its own, of `size / groups` beams. At its t-th token, a group's scores are lowered by
-    `diversity` for each time that a beam of an earlier group took that token (EOS too) as its own t-th one. As
-    published, the groups run side by side, group g at time t - g; a group only looks at earlier groups at the same
-    local time, so running one group after the other gives the same captions, and that is done here. All but the last
-    group run until no beam is left, since later groups look at every choice; a group that has ended penalises nothing.
+    `diversity` for each beam of an earlier group that has this token (EOS too) as its t-th one. The groups are
+    staggered, group g at token t - g when group 0 is at t: so the beams that group g looks at in group p are those
+    that are still there g - p tokens later. (Algorithm 1 of the paper looks at those of the same token; the authors'
+    code and its descendants, such as ImageCaptioning.pytorch, do this.) When a group has ended, its last beams count.
+
+    A group needs only earlier groups, so they run one after the other here, with the result of running side by side.
+    All but the last group go on until no beam is left, since later groups look at every beam.
 
     Args:
         size: captions an image, over all groups; a multiple of `groups`.
@@ -52,20 +55,26 @@ class DiverseBeam(Beams):
         self, step: Step, state: Any, *, words: int, vocabulary: Vocabulary | None = None, keys: Tensor | None = None
     ) -> Decoded:
         """`size` captions an image; arguments as for `Beam`."""
-        said: list[list[Chosen]] = [[] for _ in range(self.max_length)]  # what earlier groups chose at each local time
+        beams: list[list[Tensor]] = []  # of each group, after each of its steps: tokens (I,B,T)
 
         def penalty(t: int, scores: Tensor, image: Tensor) -> None:
-            for chosen in said[t]:
-                there = chosen.score > NONE
-                token = chosen.token.masked_fill(~there, 0)[image]  # [n, size / groups]
-                scores.scatter_add_(1, token, (there * -self.diversity).to(scores.dtype)[image])
+            group = len(beams)
+            for earlier, steps in enumerate(beams):
+                token = steps[min(t + group - earlier, len(steps) - 1)][:, :, t][image]  # [n, B]
+                there = token <= words  # a word or EOS
+                cost = scores.new_zeros(there.shape).masked_fill_(there, -self.diversity)
+                scores.scatter_add_(1, token.masked_fill(~there, 0), cost)
+
+        def watch(tokens: Tensor) -> None:
+            there = (tokens <= words).flatten(1).any(1)[:, None, None]  # an image whose group has ended keeps its last
+            steps.append(torch.where(there, tokens, steps[-1]) if steps else tokens)
 
         rules = self.all_rules(words, vocabulary, first_leaf(state).device)
         normalise = normaliser(self.length_norm, self.alpha)
         results: list[Decoded] = []
         start = None
         for group in range(self.groups):
-            choices: list[Chosen] = []
+            steps: list[Tensor] = []
             search = Search(
                 self,
                 words,
@@ -75,12 +84,11 @@ class DiverseBeam(Beams):
                 compete=self.finished == "compete",
                 normalise=normalise,
                 penalty=penalty if group else None,
-                watch=choices.append,
+                watch=watch,
             )
             start = start or search.begin(step, state)  # the first step is the same for all groups
             results.append(search.run(step, start))
-            for t, chosen in enumerate(choices):
-                said[t].append(chosen)
+            beams.append(steps)
         return joined(results, pad=words + 2)
 
 

@@ -21,7 +21,7 @@ class Decoded(NamedTuple):
     """K captions for each of I images, T = the longest one.
 
     Beams come best first (diverse beams: group by group, best first in each), samples in the order they were drawn.
-    When fewer than K captions exist (a tiny vocabulary), the last ones are empty: PAD, length 0, `logp` = `score` = -inf.
+    Where fewer than K captions exist (a tiny vocabulary), the last are empty: PAD, length 0, `logp` and `score` -inf.
     """
 
     tokens: Tensor  # (I,K,T) int64: words, EOS if the caption ended by itself, then PAD

@@ -52,8 +52,8 @@ class OnceOnly:
         self.repeatable = repeatable  # (W,) bool
 
     def __call__(self, scores: Tensor, history: Tensor) -> None:
-        edit = torch.where(self.repeatable[history], 0.0, NEVER).to(scores.dtype)
-        scores.scatter_add_(1, history, edit)
+        once = ~self.repeatable[history]
+        scores.scatter_add_(1, history, scores.new_zeros(once.shape).masked_fill_(once, NEVER))
 
 
 class Trigrams:
@@ -66,8 +66,7 @@ class Trigrams:
         if history.shape[1] < 3:
             return
         again = (history[:, :-2] == history[:, -2:-1]) & (history[:, 1:-1] == history[:, -1:])  # [n, t - 2]
-        edit = torch.where(again, -self.penalty, 0.0).to(scores.dtype)
-        scores.scatter_add_(1, history[:, 2:], edit)
+        scores.scatter_add_(1, history[:, 2:], scores.new_zeros(again.shape).masked_fill_(again, -self.penalty))
 
 
 class NoBadEnding:

@@ -72,7 +72,8 @@ class Search:
             otherwise they are set aside, and `size` beams always go on (ImageCaptioning.pytorch).
         normalise: score of a total at a length.
         penalty: edits a copy of the scores: `penalty(t, scores, image)`.
-        watch: is given each step's choice.
+        watch: is given the beams after each step: tokens (I,B,T) with PAD where nothing is said. They are the
+            continuations chosen in this step, those that end with it included, and what `compete` keeps.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Search:
         compete: bool,
         normalise: Normalise,
         penalty: Callable[[int, Tensor, Tensor], None] | None = None,
-        watch: Callable[[Chosen], None] | None = None,
+        watch: Callable[[Tensor], None] | None = None,
     ):
         self.decoder, self.words, self.rules = decoder, words, rules
         self.size, self.keep, self.compete, self.normalise = size, keep, compete, normalise
@@ -111,12 +112,13 @@ class Search:
             chosen = self.choose(t, logits, live, ended)
             if self.compete:
                 chosen, ended = self.pushed_out(chosen, ended)
+            path = self.extended(t, chosen, live)
             if self.watch is not None:
-                self.watch(chosen)
-            rows, live, ended = self.advance(t, chosen, live, ended)
-            if not len(rows):
+                self.watch(self.beams(chosen, path, ended))
+            live, ended = self.advance(t, chosen, path, ended)
+            if not len(live.slot):
                 break
-            state = select(state, rows)
+            state = select(state, chosen.row.flatten()[live.slot])
         return self.decoded(ended, attention)
 
     def empty(self, logits: Tensor) -> tuple[Live, Ended]:
@@ -177,16 +179,26 @@ class Search:
             ended._replace(score=ended.score.masked_fill(~stays[:, :size], NONE)),
         )
 
-    def advance(self, t: int, chosen: Chosen, live: Live, ended: Ended) -> tuple[Tensor, Live, Ended]:
-        """Splits the choice into captions that end here and beams that live on, and drops images that are done.
+    def extended(self, t: int, chosen: Chosen, live: Live) -> Path:
+        """The chosen continuations with all that was said before, (I,size,T)."""
+        path = Path(*(part[chosen.row] for part in live.path))
+        path.tokens[:, :, t] = chosen.token
+        path.logp[:, :, t] = chosen.logp
+        path.source[:, :, t] = chosen.row
+        return path
 
-        Returns:
-            The rows of this step that the next step's rows continue; `Live` and `Ended` after the step.
-        """
+    def beams(self, chosen: Chosen, path: Path, ended: Ended) -> Tensor:
+        """What `watch` is given."""
+        tokens = path.tokens.masked_fill((chosen.score == NONE)[:, :, None], self.pad)
+        kept = ended.path.tokens.masked_fill((ended.score == NONE)[:, :, None], self.pad)
+        return torch.cat([tokens, kept], 1) if self.compete else tokens
+
+    def advance(self, t: int, chosen: Chosen, path: Path, ended: Ended) -> tuple[Live, Ended]:
+        """Splits the choice into captions that end here and beams that live on, and drops images that are done."""
         there = chosen.score > NONE
         ends = there & (chosen.token == self.eos) if t + 1 < self.decoder.max_length else there
         if ends.any():
-            ended = self.added(t, chosen, ends, live, ended)
+            ended = self.added(t, chosen.score.masked_fill(~ends, NONE), path, ended)
         lives = there & ~ends
         if self.keep is not None:
             # the wanted captions are settled when no live beam can end with a better score than the last of them
@@ -194,28 +206,19 @@ class Search:
             most = self.normalise(most, self.decoder.max_length)
             lives &= (ended.score[:, self.keep - 1] < most)[:, None]
         slot = lives.flatten().nonzero().flatten()
-        rows = chosen.row.flatten()[slot]
-        path: Path = select(live.path, rows)
-        path.tokens[:, t] = chosen.token.flatten()[slot]
-        path.logp[:, t] = chosen.logp.flatten()[slot]
-        path.source[:, t] = rows
-        return rows, Live(slot // self.size, slot, chosen.total.flatten()[slot], path), ended
+        flat = Path(*(part.flatten(0, 1)[slot] for part in path))
+        return Live(slot // self.size, slot, chosen.total.flatten()[slot], flat), ended
 
-    def added(self, t: int, chosen: Chosen, ends: Tensor, live: Live, ended: Ended) -> Ended:
-        """The best `size` of the ended captions and those that end now."""
-        new = Path(*(part[chosen.row] for part in live.path))  # [i, size, T]
-        new.tokens[:, :, t] = chosen.token
-        new.logp[:, :, t] = chosen.logp
-        new.source[:, :, t] = chosen.row
-        score = torch.cat([ended.score, chosen.score.masked_fill(~ends, NONE)], 1)
-        score, order = best(score, self.size)
+    def added(self, t: int, score: Tensor, path: Path, ended: Ended) -> Ended:
+        """The best `size` of the ended captions and those that end now, whose scores are not -inf."""
+        score, order = best(torch.cat([ended.score, score], 1), self.size)
 
         def taken(old: Tensor, more: Tensor) -> Tensor:
             both = torch.cat([old, more], 1)
             return both.gather(1, order.view(*order.shape, *(1,) * (both.dim() - 2)).expand(-1, -1, *both.shape[2:]))
 
         length = taken(ended.length, torch.full_like(ended.length, t + 1))
-        return Ended(score, length, Path(*map(taken, ended.path, new)))
+        return Ended(score, length, Path(*map(taken, ended.path, path)))
 
     def decoded(self, ended: Ended, attention: list[Tensor]) -> Decoded:
         """The first `keep` captions of each image, cut to the longest, empty where there is none."""

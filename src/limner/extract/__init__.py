@@ -1,12 +1,15 @@
 """Region features from pictures: an extractor looks at one picture, `run.extract` looks at all of them.
 
 An extractor is any callable with a `name` and a `dim`; a dataclass of its settings, so that they are kept with the
-features. To plug in another one, write the class and a YAML file in `conf/extractor` whose `_target_` names it.
+features. One that looks at something else than pixels also says how that is read (`OwnPictures`). To plug in another
+one, write the class and a YAML file in `conf/extractor` whose `_target_` names it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +38,18 @@ class Extractor(Protocol):
         """Numbers in one region's feature."""
         ...
 
-    def __call__(self, image: np.ndarray) -> Regions:
-        """Regions of a picture, (H, W, 3) uint8 RGB."""
+    def __call__(self, image: Any) -> Regions:
+        """Regions of a picture, (H, W, 3) uint8 RGB, or of what its own `pictures` gives."""
+        ...
+
+
+@runtime_checkable
+class OwnPictures(Protocol):
+    """An extractor that is not shown pixels."""
+
+    def pictures(self, images: str | os.PathLike[str]) -> Mapping[int, Any]:
+        """Image id -> what the extractor is called with, from the path given as `images`.
+
+        Each has `size`: width and height of the picture in pixels.
+        """
         ...

@@ -1,4 +1,4 @@
-"""`limner features extract images=DIR out=FILE [extractor=NAME] [extractor.KEY=VALUE ...]`.
+"""`limner features extract images=PATH out=FILE [extractor=NAME] [extractor.KEY=VALUE ...]`.
 
 The configuration is composed by Hydra from `conf/extract.yaml` and `conf/extractor/NAME.yaml`. An extractor of one's
 own is a YAML file whose `_target_` names a class; `--config-dir DIR` finds it in `DIR/extractor`.
@@ -35,7 +35,7 @@ def usage() -> str:
     """The help text: the config files themselves, which explain every key."""
     files = [conf_dir() / "extract.yaml", *sorted((conf_dir() / "extractor").glob("*.yaml"))]
     parts = [f"{file.relative_to(conf_dir())}\n{file.read_text()}" for file in files]
-    return "usage: limner features extract images=DIR out=FILE [extractor=NAME] [KEY=VALUE ...]\n\n" + "\n".join(parts)
+    return "usage: limner features extract images=PATH out=FILE [extractor=NAME] [KEY=VALUE ...]\n\n" + "\n".join(parts)
 
 
 def compose(argv: list[str]) -> tuple[DictConfig, Any]:

@@ -1,4 +1,7 @@
-"""Region features of many pictures: finds the files, reads the ids, runs an extractor, writes one HDF5 file."""
+"""Region features of many pictures: finds them, runs an extractor on each, writes one HDF5 file.
+
+Pictures are image files, or what an extractor with a method `pictures` reads from a file of its own kind.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from limner.data.features import FeatureStore, FeatureWriter
 from limner.errors import UserError, listing
-from limner.extract import Extractor
+from limner.extract import Extractor, OwnPictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -68,7 +72,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def extract(
-    images: str | os.PathLike[str] | Iterable[Path] | Mapping[int, Path],
+    images: str | os.PathLike[str] | Iterable[Path] | Mapping[int, Any],
     out: str | os.PathLike[str],
     extractor: Extractor,
     *,
@@ -80,7 +84,8 @@ def extract(
     same pictures and the same settings, is left alone.
 
     Args:
-        images: a folder (with its subfolders), paths whose names end with the image id, or {image id: path}.
+        images: a folder (with its subfolders), paths whose names end with the image id, or {image id: path}; for an
+            extractor with a method `pictures`, what that takes, or {image id: picture}.
         out: the HDF5 file to make.
         extractor: gives the regions of one picture; if it is a dataclass, its settings are kept in `provenance`.
         progress: tells on stderr how far it is.
@@ -89,28 +94,37 @@ def extract(
         UserError: no pictures, names without an id or with the same one, an `out` that holds something else; or some
             pictures that cannot be read, after all others were done: nothing is lost when it is run again.
     """
-    if isinstance(images, (str, os.PathLike)):
-        images = find_images(images)
-    paths = dict(images) if isinstance(images, Mapping) else image_ids(images)
+    pictures = _pictures(images, extractor)
     if Path(out).exists():
-        _compare(Path(out), paths, extractor)
-        return len(paths)
+        _compare(Path(out), pictures, extractor)
+        return len(pictures)
     broken = []
     with writer_for(out, extractor) as writer:
-        todo = [number for number in sorted(paths) if not writer.done(number)]
-        for number in _told(todo, len(paths), out) if progress else todo:
-            try:
-                image = read_image(paths[number])
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for bad files
-                broken.append(paths[number])
-                continue
+        todo = [number for number in sorted(pictures) if not writer.done(number)]
+        for number in _told(todo, len(pictures), out) if progress else todo:
+            image = pictures[number]
+            if isinstance(image, Path):
+                try:
+                    image = read_image(image)
+                except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's, for bad files
+                    broken.append(image)
+                    continue
             add(writer, extractor, number, image)
         if broken:
             raise UserError(
-                f"{len(broken):,} of {len(paths):,} pictures cannot be read: {listing(broken)}; the others are done "
+                f"{len(broken):,} of {len(pictures):,} pictures cannot be read: {listing(broken)}; the others are done "
                 "and kept: mend or remove these and run the same command again"
             )
-    return len(paths)
+    return len(pictures)
+
+
+def _pictures(images: Any, extractor: Extractor) -> Mapping[int, Any]:
+    """Image id -> a path, or what the extractor itself reads."""
+    if isinstance(images, Mapping):
+        return dict(images)
+    if isinstance(extractor, OwnPictures):
+        return extractor.pictures(images)
+    return image_ids(find_images(images) if isinstance(images, (str, os.PathLike)) else images)
 
 
 def settings_of(extractor: Extractor) -> dict:
@@ -125,13 +139,14 @@ def writer_for(out: str | os.PathLike[str], extractor: Extractor) -> FeatureWrit
     )
 
 
-def add(writer: FeatureWriter, extractor: Extractor, number: int, image: np.ndarray) -> None:
-    """Writes the regions of one picture, (H, W, 3) uint8, under an image id."""
+def add(writer: FeatureWriter, extractor: Extractor, number: int, image: Any) -> None:
+    """Writes the regions of one picture, (H, W, 3) uint8 or what the extractor takes, under an image id."""
     regions = extractor(image)
-    writer.add(number, regions.features, regions.boxes, (image.shape[1], image.shape[0]))
+    size = (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
+    writer.add(number, regions.features, regions.boxes, size)
 
 
-def _compare(out: Path, paths: Mapping[int, Path], extractor: Extractor) -> None:
+def _compare(out: Path, paths: Mapping[int, Any], extractor: Extractor) -> None:
     """Leaves a finished file alone when it is the one asked for; otherwise says what differs."""
     store, settings = FeatureStore(out), settings_of(extractor)
     had, wanted = set(store.image_ids.tolist()), set(paths)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from limner.metrics.ngrams import References, count, shared
+from limner.metrics.ngrams import count
+from limner.metrics.references import References, shared
 from limner.metrics.sequences import Hypotheses, ImageCaptions, flat, parts
 
 _TINY, _SMALL = 1e-15, 1e-9

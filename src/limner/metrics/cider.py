@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from limner.metrics.frequencies import DocumentFrequencies
-from limner.metrics.ngrams import Counted, NgramCounts, References, count, shared
+from limner.metrics.ngrams import NgramCounts, count
+from limner.metrics.references import Counted, References, shared
 from limner.metrics.sequences import Hypotheses, ImageCaptions, flat, parts
 
 
@@ -63,15 +64,15 @@ class CiderD:
         rows, most = len(lengths), references.times.shape[1]
         idf = self.frequencies.idf(found.keys)  # (U,)
         weight = found.count * idf[found.index]  # (P,)
-        norm = _sums(found.row * n + found.order[found.index], weight**2, rows * n) ** 0.5  # (N n,)
+        cell = found.row * n + found.order[found.index]  # (P,) of a table captions x n
+        norm = np.bincount(cell, weight**2, rows * n) ** 0.5  # (N n,)
         reference_norm = self._norms_of(images, references)[of_row]  # (N, R, n)
 
         pairs, entries = shared(found, of_row, references)
         ours = weight[pairs][:, None]  # [m, 1]
         theirs = references.times[entries] * idf[found.index[pairs]][:, None]  # [m, R]
         product = (np.minimum(ours, theirs) if self.clip else ours) * theirs
-        cell = found.row[pairs] * n + found.order[found.index[pairs]]
-        dot = np.stack([_sums(cell, product[:, r], rows * n) for r in range(most)], 1).reshape(rows, n, most)
+        dot = _sums(cell[pairs], product, rows * n).reshape(rows, n, most)
 
         both = norm.reshape(rows, n, 1) * reference_norm.transpose(0, 2, 1)  # [N, n, R]
         similar = np.divide(dot, both, out=np.zeros_like(dot), where=both > 0).mean(1)  # [N, R]
@@ -90,8 +91,7 @@ class CiderD:
             keys, back = np.unique(references.keys[here], return_inverse=True)
             weight = references.times[here] * self.frequencies.idf(keys)[back][:, None]  # [E, R]
             cell = references.image[here] * n + references.order[here]
-            norms = np.stack([_sums(cell, weight[:, r] ** 2, k * n) for r in range(most)], 1) ** 0.5
-            norms = norms.reshape(k, n, most).transpose(0, 2, 1)  # [k, R, n]
+            norms = _sums(cell, weight**2, k * n).reshape(k, n, most).transpose(0, 2, 1) ** 0.5  # [k, R, n]
             for place in np.flatnonzero(new).tolist():
                 self._norms[int(images[place])] = norms[place, : references.captions[place]].copy()
         out = np.zeros((k, most, n))
@@ -108,5 +108,7 @@ class Cider(CiderD):
 
 
 def _sums(cell: np.ndarray, values: np.ndarray, cells: int) -> np.ndarray:
-    """The sum of the values in each cell (cells,)."""
-    return np.bincount(cell, values, minlength=cells)
+    """The sum of the rows of values (m, R) in each cell (m,): (cells, R)."""
+    width = values.shape[1]
+    flat_cell = (cell[:, None] * width + np.arange(width)).ravel()
+    return np.bincount(flat_cell, values.ravel(), cells * width).reshape(cells, width)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from limner.metrics.ngrams import References
+from limner.metrics.references import References
 from limner.metrics.sequences import Hypotheses, ImageCaptions, flat, padded, parts
 
 _BETA2 = 1.2**2

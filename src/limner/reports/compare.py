@@ -139,21 +139,40 @@ def compare(compared: Sequence[Evaluation], table: Table, *, resamples: int, see
         groups |= {kind: np.array([task.kind(one) == kind for one in first.items]) for kind in kinds}
     rows = []
     for name, chosen in groups.items():
-        for one in compared:
-            told = [name, f"{chosen.sum():,}"] if one is first else ["", ""]
-            told += [one.letter, f"{one.scores[chosen].mean():.2f}"]
-            if one is first:
-                rows.append([*told, "", "", ""])
-                continue
-            gap = paired_bootstrap(first.scores[chosen], one.scores[chosen], resamples=resamples, seed=seed)
-            rows.append([*told, f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}", gap.verdict])
-    head = [task.items, "#count", "", f"#{task.score}", f"#minus {first.letter}", "#95 % interval", ""]
-    lines += ["", *table(head, rows), ""]
+        held = held_against(compared, [one.scores[chosen] for one in compared], resamples, seed)
+        told = [name, f"{chosen.sum():,}"]
+        rows += [[*(["", ""] if k else told), *cells] for k, cells in enumerate(held)]
+    tail = [f"#minus {first.letter}", "#95 % interval", ""]
+    lines += ["", *table([task.items, "#count", "", f"#{task.score}", *tail], rows), ""]
+    rows = []
+    for name, value in task.also.items():
+        found = [[value(item) for item in one.items] for one in compared]
+        if not any(None in values for values in found):
+            held = held_against(compared, [np.array(values, np.float64) for values in found], resamples, seed)
+            rows += [["" if k else name, *cells] for k, cells in enumerate(held)]
+    if rows:
+        lines += [*table(["also", "", "#", *tail], rows), ""]
     if task.tally_note:
         lines += [task.tally_note, ""]
-    tallies = [(one, task.counts(first.scores.tolist(), one.scores.tolist())) for one in compared[1:]]
-    told_of = [[f"{first.letter}, {one.letter}", *(f"{count:,}" for count in counts)] for one, counts in tallies]
-    return lines + table(("", *task.tally), told_of)
+    rows = []
+    for one in compared[1:]:
+        counts = task.counts(first.scores.tolist(), one.scores.tolist())
+        rows.append([f"{first.letter}, {one.letter}", *(f"{count:,}" for count in counts)])
+    return lines + table(("", *task.tally), rows)
+
+
+def held_against(
+    compared: Sequence[Evaluation], values: Sequence[np.ndarray], resamples: int, seed: int
+) -> list[list[str]]:
+    """Cells of each evaluation: letter, mean, and for all but the first the difference to it, interval and verdict."""
+    rows = []
+    for one, its in zip(compared, values):
+        cells = [one.letter, f"{its.mean():.2f}", "", "", ""]
+        if one is not compared[0]:
+            gap = paired_bootstrap(values[0], its, resamples=resamples, seed=seed)
+            cells[2:] = [f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}", gap.verdict]
+        rows.append(cells)
+    return rows
 
 
 def differing(first: Evaluation, other: Evaluation, show: int) -> list[str]:
@@ -164,11 +183,11 @@ def differing(first: Evaluation, other: Evaluation, show: int) -> list[str]:
     gaps = other.scores - first.scores
     drawn = [zlib.crc32(str(one.id).encode()) for one in first.items]
     lines: list[str] = []
-    for sign, who in ((1, other), (-1, first)):
+    for sign, ahead, behind in ((1, other, first), (-1, first, other)):
         order = sorted(np.flatnonzero(sign * gaps > 0).tolist(), key=lambda k: (-sign * gaps[k], drawn[k]))[:show]
         if not order:
             continue
-        lines += ["", f"most in favour of {who.letter} ({first.letter} against {other.letter})"]
+        lines += ["", f"where {ahead.letter} is most ahead of {behind.letter}"]
         ids = [first.items[k].id for k in order]
         theirs = [rows_at(one, ids) for one in (first, other)]
         for k, row, its in zip(order, *theirs):

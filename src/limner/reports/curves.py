@@ -157,10 +157,12 @@ def together(title: str, several: Mapping[str, Sequence[Point]], *, phase: Phase
     """
     frame, lines = framed(list(several.values()))
     parts = [*frame.axes("step"), *beginning(frame, phase)]
+    alike = {name.split("/")[0] for name in several}  # of `train/length` and `train/ended` the beginning says nothing
+    short = {name: name.split("/", 1)[-1] if len(alike) == 1 else name for name in several}
     names = []
     for k, (name, line) in enumerate(zip(several, lines)):
         parts += line_of(frame, line, f" c{k % 4}")
-        names.append(f'<span class="key c{k % 4}">{escape(name)} {shown(several[name][-1].value)}</span>')
+        names.append(f'<span class="key c{k % 4}">{escape(short[name])} {shown(several[name][-1].value)}</span>')
     return figure(title, parts, Html("last: " + ", ".join(names)))
 
 
@@ -221,7 +223,8 @@ def curves(
     for panel in panels:
         several = {name: logged[name] for name in panel.names if name in logged}
         if set(several) - held:  # a panel of nothing but curves that stand above says nothing new
-            first.append(together(panel.title, several, phase=marked))
+            drawn = (curve(name, logged[name], phase=marked) for name in several)
+            first.append(next(drawn) if len(several) == 1 else together(panel.title, several, phase=marked))
         held |= set(several)
     # what is logged once, after the training, is no curve
     others = [name for name in logged if name not in held and name.startswith(("train/", "val/"))]

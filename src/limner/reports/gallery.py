@@ -27,7 +27,7 @@ class Gallery:
     def __init__(self, source: Source, folder: Path | None, images: Set[int]):
         self.paths = find_images(folder, images) if folder else {}
         self.looks, why = looks_of(source, sorted(images))
-        self.notes = [*missing_pictures(source, folder, len(self.paths), len(images)), *why]
+        self.notes = [*missing_pictures(source, folder, len(self.paths), len(images), bool(self.looks)), *why]
 
     @property
     def regions(self) -> bool:
@@ -81,12 +81,16 @@ def find_regions(stores: Sequence[Path], images: Sequence[int]) -> dict[int | No
     return out
 
 
-def missing_pictures(source: Source, folder: Path | None, found: int, wanted: int) -> list[Html]:
+def missing_pictures(source: Source, folder: Path | None, found: int, wanted: int, regions: bool) -> list[Html]:
+    """A note when there are fewer pictures than wanted; `regions`: there are boxes to draw instead."""
+    plain = "; boxes are drawn on a plain ground" if regions else ""
     again = f"limner report {shlex.quote(shown(source.folder))} --images DIR"
     if folder is None:
-        return [note("No pictures: the folder of images is not known or not there. Say where they are:", again)]
+        told = f"No pictures: the folder of images is not known or not there{plain}. If there are any, say where:"
+        return [note(told, again)]
     if found < wanted:
-        told = f"{found} of {wanted} pictures were found in {shown(folder)}, by the digits that end their names."
+        where = f"{found} of {wanted} pictures were found in {shown(folder)}, by the digits that end their names"
+        told = f"{where}{plain}."
         return [note(told, again)]
     return []
 

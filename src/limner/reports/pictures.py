@@ -48,7 +48,7 @@ def ground(path: Path | None, looks: Looks | None, regions: int, name: str = "")
         name: what a plain ground is called.
     """
     if looks is not None and regions > len(looks.boxes):
-        note = f"the feature file has {len(looks.boxes)} regions, the answer looked at {regions}: another file"
+        note = f"the feature file has {len(looks.boxes)} regions, the model looked at {regions}: another file"
         looks = None
     else:
         note = "" if looks is not None else "regions unknown"
@@ -84,25 +84,18 @@ def plain_ground(looks: Looks, name: str) -> Ground:
     return Ground(width, height, below, name, looks.boxes, looks.labels, plain=True)
 
 
-def drawn(ground: Ground, above: str, *, id: str = "", below: str | None = None) -> str:
+def drawn(ground: Ground, above: str, *, id: str = "") -> str:
     """A ground with something drawn above it as `<svg>`; empty where there is nothing to draw on.
 
     Args:
         id: names the ground, so that other drawings of the page may show it again.
-        below: instead of the ground: such another drawing shows it with `again(id)`.
     """
     if not ground.width:
         return ""
     name = escape(ground.name, quote=True)
     head = f'<svg class="picture" viewBox="0 0 {ground.width:g} {ground.height:g}" role="img" aria-label="{name}">'
-    base = ground.below if below is None else below
-    named = f'<g id="{id}">{base}</g>' if id else base
-    return f"{head}{named}{above}</svg>"
-
-
-def again(id: str) -> str:
-    """A ground that stands elsewhere on the page: a picture is embedded once, however often it is shown."""
-    return f'<use href="#{id}"/>'
+    below = f'<g id="{id}">{ground.below}</g>' if id else ground.below
+    return f"{head}{below}{above}</svg>"
 
 
 def rectangle(box: Sequence[float]) -> str:
@@ -136,21 +129,32 @@ def attended(ground: Ground, attention: Sequence[float]) -> str:
     return "".join(out)
 
 
-def heat(ground: Ground, attention: Sequence[float], *, shown: int = 110) -> str:
-    """Filled boxes as opaque as the attention to them, next to the strongest: for drawings `shown` pixels wide."""
+def small(ground: Ground, attention: Sequence[float], name: str, *, shown: int = 90) -> str:
+    """A small drawing of the attention on a ground that stands on the page already, `shown` pixels wide.
+
+    A picture is faded but for the regions, which keep as much of their colours as they got attention, next to the
+    strongest one. On a plain ground the boxes are filled instead.
+
+    Args:
+        name: the `id` that the ground was drawn with: a picture is embedded once, however often it is shown.
+    """
     if ground.boxes is None or not attention:
         return ""
     strongest, unit = max(attention), max(ground.width, ground.height) / shown
-    out = []
+    picture = f'<use href="#{name}"/>'
+    out = [picture if ground.plain else f'<g opacity=".18">{picture}</g>']
     for k in sorted(range(len(attention)), key=lambda k: attention[k]):
         opacity = attention[k] / strongest if strongest > 0 else 0
-        if opacity >= 0.05:  # less could not be seen
-            style = f'style="stroke-width:{1.6 * unit:.2f};opacity:{opacity:.2f}"'
-            out.append(
-                f'<rect class="heat" {rectangle(ground.boxes[k].tolist())} {style}>'
-                f"{tip(ground, k, attention[k])}</rect>"
-            )
-    return "".join(out)
+        if opacity < 0.05:  # could not be seen
+            continue
+        box = ground.boxes[k].tolist()
+        if not ground.plain and box[2] > box[0] and box[3] > box[1]:
+            view = f"{box[0]:.1f} {box[1]:.1f} {box[2] - box[0]:.1f} {box[3] - box[1]:.1f}"
+            out.append(f'<svg {rectangle(box)} viewBox="{view}" opacity="{opacity:.2f}">{picture}</svg>')
+        kind, wide = ("heat", 1.6) if ground.plain else ("frame", 1.2)
+        style = f'style="stroke-width:{wide * unit:.2f};opacity:{opacity:.2f}"'
+        out.append(f'<rect class="{kind}" {rectangle(box)} {style}>{tip(ground, k, attention[k])}</rect>')
+    return drawn(ground._replace(below=""), "".join(out))
 
 
 def strip(attention: Sequence[float]) -> str:

@@ -56,7 +56,7 @@ def headline(source: Source, items: Sequence[Item], task: TaskReport[Any]) -> Ht
         numbers.append((f"{score:.2f}", f"{about}, 95 % interval {interval}" if interval else about))
     blocks = "".join(f"<div><b>{value}</b><span>{escape(about)}</span></div>" for value, about in numbers)
     signed = metrics.get("signature")
-    below = f'<p class="small">{task.score}: <code>{escape(str(signed))}</code></p>' if signed else ""
+    below = f'<p class="small">signature: <code>{escape(str(signed))}</code></p>' if signed else ""
     where = f'<p class="soft">{escape(shown(source.folder))}</p>'
     return Html(f'<h1>{escape(str(name))}</h1>{where}<p>{line}</p><div class="numbers">{blocks}</div>{below}')
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limner.data.caption_items import encoded as as_ids
 from limner.data.caption_split import CaptionSplit
 from limner.data.caption_words import CaptionVocabulary
 from limner.errors import UserError
@@ -21,10 +22,7 @@ def encoded(split: CaptionSplit, vocabulary: CaptionVocabulary, *, end: bool) ->
         vocabulary: a word outside of it becomes `<unk>`.
         end: the end token stands behind every caption.
     """
-    used = np.unique(split.tokens)  # the table may hold words of other splits
-    table = np.zeros(len(split.words), np.int32)
-    table[used] = vocabulary.encode([split.words[word] for word in used.tolist()])
-    tokens, lengths = table[split.tokens], np.diff(split.offsets)
+    tokens, lengths = as_ids(split, vocabulary), np.diff(split.offsets)
     if end:
         tokens = np.insert(tokens, split.offsets[1:], np.int32(vocabulary.eos))
         lengths = lengths + 1

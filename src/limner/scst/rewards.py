@@ -23,7 +23,7 @@ from limner.errors import UserError
 from limner.metrics.bleu import SentenceBleu
 from limner.metrics.cider import CiderD
 from limner.metrics.frequencies import DocumentFrequencies
-from limner.metrics.ngrams import References
+from limner.metrics.references import References
 from limner.metrics.rouge import RougeL
 from limner.metrics.sequences import ImageCaptions
 

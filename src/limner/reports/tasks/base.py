@@ -5,7 +5,7 @@ The defaults serve a task that nobody wrote a report for: its rows need an `id`,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple
 
@@ -68,6 +68,8 @@ class TaskReport(Generic[I]):
     truths = "differ in what was asked"
     """What is wrong with two evaluations when items of one id have different `truth`."""
 
+    also: Mapping[str, Callable[[I], float | None]] = {}
+    """Further numbers of an item whose means are compared, by name; only where every row has them."""
     tally: tuple[str, ...] = ("#better", "#worse", "#equal")
     """Headings of what is counted when one evaluation is held against another."""
     tally_note = ""

@@ -8,7 +8,7 @@ from html import escape
 from limner.metrics.rows import Row
 from limner.reports.gallery import Gallery
 from limner.reports.page import details, table
-from limner.reports.pictures import SPACE, Ground, again, drawn, heat, outlines, strip
+from limner.reports.pictures import SPACE, Ground, drawn, outlines, small, strip
 from limner.reports.source import number
 
 
@@ -25,10 +25,11 @@ def card(row: Row, gallery: Gallery, name: str) -> str:
     told += [] if score is None else [f"CIDEr-D {score:.1f}"]
     told += [] if logp is None else [f"log-probability {logp:.2f}"]
     told += [ground.note] if ground.note else []
+    people = "".join(f"<li>{escape(str(reference))}</li>" for reference in row.get("references") or [])
     lines = [
         f'<p class="answer">{escape(str(row.get("caption", "")))}</p>',
-        *(f'<p class="people">{escape(str(reference))}</p>' for reference in row.get("references") or []),
         tiles(words_of(row), attention, ground, name),
+        f'<ul class="people">{people}</ul>' if people else "",
         beams(row.get("beams") or []),
         f'<p class="small">{escape("; ".join(told))}</p>',
     ]
@@ -49,8 +50,7 @@ def tiles(words: Sequence[str], attention: Sequence[Sequence[float]], ground: Gr
 
 
 def tile(word: str, shares: Sequence[float], ground: Ground, name: str) -> str:
-    known = ground.boxes is not None
-    image = drawn(ground, heat(ground, shares), below=again(name)) if known else strip(shares)
+    image = small(ground, shares, name) or strip(shares)
     strongest = f'<span class="soft">{100 * max(shares):.0f}{SPACE}%</span>'
     return f"<div>{image}<b>{escape(word)}</b> {strongest}</div>"
 

@@ -26,14 +26,18 @@ class Usage(NamedTuple):
     missing: list[Use]  #: words that no caption holds, the most frequent among people first
     repeated: list[tuple[str, int]]  #: captions given to more than one image
     last: list[tuple[str, int]]  #: last words
+    bad: int  #: captions whose last word ends no caption
 
 
-def usage(captions: Sequence[Sequence[str]], people: Iterable[Sequence[str]], *, show: int = 20) -> Usage:
+def usage(
+    captions: Sequence[Sequence[str]], people: Iterable[Sequence[str]], *, bad: Iterable[str] = (), show: int = 20
+) -> Usage:
     """Counts words.
 
     Args:
         captions: the model's, as words, at least one.
         people: all captions of people for the same images, as words.
+        bad: words that end no caption.
         show: how many words and captions each list holds at most.
     """
     mine = Counter(word for words in captions for word in set(words))
@@ -46,6 +50,7 @@ def usage(captions: Sequence[Sequence[str]], people: Iterable[Sequence[str]], *,
     def use(word: str) -> Use:
         return Use(word, 100 * mine[word] / len(captions), 100 * theirs[word] / told if told else None)
 
+    last = Counter(words[-1] for words in captions if words)
     whole = Counter(" ".join(words) for words in captions)
     unused = Counter({word: count for word, count in theirs.items() if word not in mine})
     return Usage(
@@ -56,7 +61,8 @@ def usage(captions: Sequence[Sequence[str]], people: Iterable[Sequence[str]], *,
         most=[use(word) for word, _ in ordered(mine)[:show]],
         missing=[use(word) for word, _ in ordered(unused)[:show]],
         repeated=[(text, count) for text, count in ordered(whole)[:show] if count > 1],
-        last=ordered(Counter(words[-1] for words in captions if words))[:show],
+        last=ordered(last)[:show],
+        bad=sum(last[word] for word in set(bad)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from limner.reports.tables import by_range
 from limner.reports.tasks.base import TaskReport, Told
 from limner.reports.tasks.caption_cards import card, words_of
 from limner.reports.tasks.caption_words import Use, usage
+from limner.schema.decode import BAD_ENDINGS
 
 NAMES = {
     "score": "CIDEr-D",
@@ -26,7 +27,7 @@ NAMES = {
     "spice": "SPICE",
     "length": "words in a caption",
     "ended": "captions that end by themselves",
-    "bad_endings": "captions that end badly (with a word such as “a” or “with”)",
+    "bad_endings": "captions that end badly",
 }
 """What the metrics of metrics.json are called on the page; others keep their name."""
 ABOUT_REGIONS = (
@@ -43,6 +44,8 @@ class CaptionItem(NamedTuple):
     regions: int | None  #: how many it looked at
     logp: float | None
     truth: tuple[str, ...]  #: people's captions as given, sorted
+    rouge_l: float | None = None  #: percent
+    bleu_4: float | None = None  #: of this caption alone, percent
 
 
 class CaptionReport(TaskReport[CaptionItem]):
@@ -51,13 +54,8 @@ class CaptionReport(TaskReport[CaptionItem]):
     items = "images"
     score = "CIDEr-D"
     keys = (
-        "weights",
-        "model.embed_dim",
-        "model.hidden",
-        "decode._target_",
-        "scst.start_epoch",
-        "scst.sampler",
-        "scst.baseline",
+        *("weights", "model.embed_dim", "model.hidden", "decode._target_", "decode.size"),
+        *("scst.start_epoch", "scst.sampler", "scst.samples", "scst.baseline", "scst.loss"),
     )
     panels = (
         Panel("rewards", ("train/sample_reward", "train/greedy_reward", "train/baseline")),
@@ -66,6 +64,10 @@ class CaptionReport(TaskReport[CaptionItem]):
         Panel("how captions end", ("train/ended", "val/ended", "train/bad_endings", "val/bad_endings")),
     )
     phase = ("SCST", "train/sample_reward")
+    also: Mapping[str, Callable[[CaptionItem], float | None]] = {
+        "ROUGE-L": lambda one: one.rouge_l,
+        "BLEU-4, mean of captions": lambda one: one.bleu_4,  # the corpus' own is no mean
+    }
     truths = "have other captions of people"
 
     def item(self, row: Row) -> CaptionItem:
@@ -78,6 +80,8 @@ class CaptionReport(TaskReport[CaptionItem]):
             len(attention[0]) if attention else None,
             number(row.get("logp")),
             tuple(sorted(map(str, row.get("references") or []))),
+            number(row.get("rouge_l")),
+            number(row.get("bleu_4")),
         )
 
     def sections(self, source: Source, items: Sequence[CaptionItem], images: Path | None, show: int) -> dict[str, Html]:
@@ -131,10 +135,11 @@ def words(items: Sequence[CaptionItem], show: int = 20) -> Html:
     """Which words the model uses, next to people."""
     if not items:
         return section("Words", note("There are no captions."))
-    found = usage([one.words for one in items], people(items), show=show)
+    found = usage([one.words for one in items], people(items), bad=BAD_ENDINGS, show=show)
     about = (
-        f"{found.captions:,} captions with {found.words:,} different words, {found.length:.1f} on average. "
-        f"{found.distinct:,} captions are different ({100 * found.distinct / found.captions:.0f} %)."
+        f"{found.captions:,} captions with {found.words:,} different words, {found.length:.1f} words long on average. "
+        f"{found.distinct:,} of them ({100 * found.distinct / found.captions:.0f} %) are different captions. "
+        f"{found.bad:,} ({100 * found.bad / found.captions:.1f} %) end badly, with a word such as “a” or “of”."
     )
     parts = [f"<p>{about}</p>", used(found.most)]
     if found.missing:
@@ -161,7 +166,7 @@ def people(items: Sequence[CaptionItem]) -> list[list[str]]:
     """All captions of people, in the words that metrics count."""
     from limner.metrics.coco_tokens import tokenize
 
-    return [tokenize(reference) for one in items for reference in one.truth]
+    return [tokenize(reference).split() for one in items for reference in one.truth]
 
 
 def chosen(items: Sequence[CaptionItem], show: int) -> dict[str, Group]:
@@ -169,9 +174,11 @@ def chosen(items: Sequence[CaptionItem], show: int) -> dict[str, Group]:
     scored = sorted((one for one in items if one.score is not None), key=lambda one: (one.score, str(one.id)))
     if not scored:
         return {"Captions": Group(one_an_image(shuffled(items), show))}
+    middle = (len(scored) + 1) // 2  # of a few captions, none is shown as both
+    worst, best = one_an_image(scored[:middle], show), one_an_image(scored[middle:][::-1], show // 2)
     picked = {
-        "Worst": Group(one_an_image(scored, show), "bad", "The captions with the lowest CIDEr-D."),
-        "Best": Group(one_an_image(scored[::-1], show // 2), "good", "The captions with the highest CIDEr-D."),
+        "Worst": Group(worst, "bad", "The captions with the lowest CIDEr-D."),
+        "Best": Group(best, "good", "The captions with the highest CIDEr-D."),
     }
     shown = {one.id for group in picked.values() for one in group.items}
     rest = [one for one in shuffled(scored) if one.id not in shown]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limner.metrics.rows import Row
 from limner.reports.examples import one_an_image, shuffled
 from limner.reports.gallery import Gallery
-from limner.reports.pictures import SPACE, attended, drawn
+from limner.reports.pictures import SPACE, attended, drawn, outlines
 
 if TYPE_CHECKING:
     from limner.reports.tasks.vqa import VQAItem
@@ -53,7 +53,7 @@ def card(row: Row, gallery: Gallery, name: str) -> str:
         f'<div class="bars">{bars}</div>' if bars else "",
         f'<p class="small">{escape(source)}</p>',
     ]
-    image = drawn(ground, attended(ground, attention))
+    image = drawn(ground, (outlines(ground) if ground.plain else "") + attended(ground, attention))
     return f'<article class="card">{image}<div class="text">{"".join(lines)}</div></article>'
 
 

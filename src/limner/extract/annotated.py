@@ -29,7 +29,7 @@ OWN: tuple[str, ...] = (
     "log area",  # 1 + log2 of the same / 2.5, cut at -1: small things differ as clearly as large
     "aspect",  # log2(width / height) / 2, cut at -1 and 1
     "center",  # 1 in the middle of the picture, 0 in a corner
-    "rank",  # 1 for the largest box, then 1/2, 1/3, ...
+    "rank",  # 1 for the largest box, then 1/2, 1/3, ...; 0 for the whole picture
     *(f"{number} of its class" for number in _COUNTS),  # 1 at the number of boxes of its class, itself counted
 )  # fmt: skip
 
@@ -49,6 +49,8 @@ class AnnotationsExtractor:
     """Annotated boxes as regions, the largest first, after the whole picture. Takes files of boxes, not pictures.
 
     classes: how many classes there are. The file's may be fewer, never more.
+    scale: all numbers are multiplied by it. A feature is sparse; at 6 its mean square is near 1 and layers that are
+        initialised for such inputs learn from the start (with 1 a captioner needs several times as long).
     max_regions: the largest boxes are kept, at most so many, the whole picture not counted; all boxes count in what
         is said about the picture.
 
@@ -58,6 +60,7 @@ class AnnotationsExtractor:
     """
 
     classes: int = 80
+    scale: float = 6.0
     max_regions: int = 36
 
     name: ClassVar[str] = "annotations"
@@ -66,6 +69,8 @@ class AnnotationsExtractor:
         for key in ("classes", "max_regions"):
             if getattr(self, key) < 1:
                 raise UserError(f"annotations: {key} is {getattr(self, key)}, expected 1 or more")
+        if not 0 < self.scale <= 1000:
+            raise UserError(f"annotations: scale is {self.scale}, expected above 0, up to 1000")
 
     @property
     def dim(self) -> int:
@@ -77,7 +82,8 @@ class AnnotationsExtractor:
         names, found = read_boxes(images)
         if len(names) > self.classes:
             raise UserError(
-                f"{images}: has {len(names)} classes, expected at most {self.classes}: set extractor.classes={len(names)}"
+                f"{images}: has {len(names)} classes, expected at most {self.classes}: "
+                f"set extractor.classes={len(names)}"
             )
         return found
 
@@ -89,12 +95,10 @@ class AnnotationsExtractor:
         labels = image.labels
         order = np.argsort(-_area(boxes), kind="stable")
         boxes, labels = boxes[order], labels[order]
-        kept = slice(0, self.max_regions)
 
         own = np.zeros((1 + len(boxes), len(OWN)))
         own[0, 0] = 1
         own[:, 1:12] = _place(np.concatenate([whole, boxes]), width, height)
-        own[0, OWN.index("rank")] = 0
         number = np.bincount(labels, minlength=self.classes)
         step = np.searchsorted(_STARTS, number[labels], side="right") - 1
         own[np.arange(len(boxes)) + 1, OWN.index("one of its class") + step] = 1
@@ -105,9 +109,8 @@ class AnnotationsExtractor:
         area = np.bincount(labels, weights=_area(boxes), minlength=self.classes) / (width * height)
         about = np.concatenate([number > 0, np.log2(1 + number) / 3, np.sqrt(np.minimum(area, 1))])
         features = np.concatenate([own, kind, touch, above, np.tile(about, (len(own), 1))], 1)
-        features, boxes = features.astype(np.float32), np.concatenate([whole, boxes])
         rows = slice(0, 1 + self.max_regions)
-        return Regions(features[rows], boxes[rows])
+        return Regions((self.scale * features[rows]).astype(np.float32), np.concatenate([whole, boxes])[rows])
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
@@ -118,11 +121,12 @@ def _place(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """`OWN` from "left" to "rank" of the whole picture and its boxes, the largest first."""
     x1, y1, x2, y2 = (boxes / (width, height, width, height)).T
     w, h = np.maximum(x2 - x1, 1e-3), np.maximum(y2 - y1, 1e-3)
-    off = np.hypot((x1 + x2 - 1), (y1 + y2 - 1)) / np.sqrt(2)
+    off = np.hypot(x1 + x2 - 1, y1 + y2 - 1) / np.sqrt(2)
     root = np.sqrt(w * h)
+    rank = np.arange(len(boxes)) / np.maximum(np.arange(len(boxes)), 1) ** 2  # 0, 1, 1/2, 1/3, ...
     columns = [
         2 * x1 - 1, 2 * y1 - 1, 2 * x2 - 1, 2 * y2 - 1, w, h, root, np.maximum(1 + np.log2(root) / 2.5, -1),
-        np.clip(np.log2(w * width / (h * height)) / 2, -1, 1), 1 - off, 1 / np.maximum(np.arange(len(boxes)), 1),
+        np.clip(np.log2(w * width / (h * height)) / 2, -1, 1), 1 - off, rank,
     ]  # fmt: skip
     return np.stack(columns, 1)
 

@@ -1,0 +1,157 @@
+"""Writes captions of regions with one packaged model or several. Needs neither Hydra nor Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from limner.data.caption_words import CaptionVocabulary
+from limner.decode import Beam, Decoded
+from limner.errors import UserError
+from limner.metrics.rows import Row
+from limner.models.caption_ensemble import CaptionEnsemble
+from limner.submit_captions import write_caption_submission
+from limner.weights.package import Package
+
+
+class Caption(NamedTuple):
+    """text: the best caption. logp: its log-probability, end included. words: of the text.
+    attention: (words, R) weight of each region for each word. beams: (text, logp) of all that were found, best first."""
+
+    text: str
+    logp: float
+    words: list[str]
+    attention: np.ndarray | None
+    beams: list[tuple[str, float]]
+
+
+def one_model(packages: Sequence[Package]) -> nn.Module:
+    """The model of one package, or the ensemble of several.
+
+    Raises:
+        UserError: the packages differ in words or features, so that their predictions cannot be averaged.
+    """
+    first = packages[0]
+    for number, other in enumerate(packages[1:], start=2):
+        if other.vocab["words"] != first.vocab["words"]:
+            raise UserError(f"model: package {number} has other words than package 1: they cannot write together")
+        rules = [package.meta.get("features") or {} for package in (first, other)]
+        for name in ("dim", "extractor", "max_regions"):
+            if rules[0].get(name) != rules[1].get(name):
+                raise UserError(f"model: package {number} was trained on other features ({name}) than package 1")
+    return first.model if len(packages) == 1 else CaptionEnsemble([package.model for package in packages])
+
+
+class Captioner:
+    """Captions of given regions.
+
+    Args:
+        packages: one, or several with the same words: an ensemble.
+        device: where to compute.
+        decode: a decoder of `limner.decode`; None: a beam of 5.
+    """
+
+    def __init__(self, packages: Sequence[Package], *, device: str = "cpu", decode: Any = None):
+        self.package = packages[0]
+        self.device = torch.device(device)
+        self.model: Any = one_model(packages).eval().to(self.device)
+        self.vocabulary = CaptionVocabulary(self.package.vocab["words"])
+        self.decode = decode or Beam(size=5, attention=True)
+        self.feature_dim = int(self.package.sizes["feature_dim"])
+
+    def caption(
+        self,
+        features: np.ndarray | Tensor,
+        *,
+        boxes: np.ndarray | Tensor | None = None,
+        size: tuple[float, float] | None = None,
+        given: np.ndarray | Tensor | None = None,
+    ) -> Caption:
+        """The caption of one image.
+
+        Args:
+            features: (R, D) regions.
+            boxes: (R, 4) x1, y1, x2, y2 in pixels, and size: width and height; for a model with box geometry.
+            given: (G,) global vector, for a model that wants one.
+        """
+        feats = torch.as_tensor(np.asarray(features))[None]
+        if feats.ndim != 3 or not feats.shape[1]:
+            found = tuple(feats.shape[1:])
+            raise UserError(f"features have the shape {found}, expected (regions, numbers) with one region or more")
+        more = {"boxes": boxes, "size": size, "given": given}
+        tensors = {k: torch.as_tensor(np.asarray(v), dtype=torch.float32)[None] for k, v in more.items() if v is not None}
+        mask = torch.ones(feats.shape[:2], dtype=torch.bool)
+        return self.batch(feats if feats.is_floating_point() else feats.float(), mask, **tensors)[0]
+
+    @torch.no_grad()
+    def batch(self, feats: Tensor, mask: Tensor, **more: Tensor) -> list[Caption]:
+        """Captions of I images.
+
+        Args:
+            feats: (I, R, D). mask: (I, R), True where there is a region.
+            more: boxes (I, R, 4), size (I, 2), given (I, G), where the model wants them.
+
+        Raises:
+            UserError: regions of another size than the model was trained on, or numbers that are not finite.
+        """
+        if feats.shape[-1] != self.feature_dim:
+            raise UserError(f"features have {feats.shape[-1]} numbers a region, the model expects {self.feature_dim}")
+        if not torch.isfinite(feats).all():
+            raise UserError("features hold NaN or infinite numbers: extract them again (limner features check FILE)")
+        moved = {name: tensor.to(self.device) for name, tensor in more.items()}
+        state = self.model.begin(feats.to(self.device), mask.to(self.device), **moved)
+        words = len(self.vocabulary)
+        decoded = self.decode(self.model.step, state, words=words, vocabulary=self.vocabulary)
+        return captions(decoded, mask, self.vocabulary)
+
+
+def captions(decoded: Decoded, mask: Tensor, vocabulary: CaptionVocabulary) -> list[Caption]:
+    """What a decoder found, as texts."""
+    texts, logps = decoded.texts(vocabulary), decoded.logp.tolist()
+    regions = mask.sum(1).tolist()
+    maps = None if decoded.attention is None else decoded.attention[:, 0].float().cpu().numpy()
+    made = []
+    for image, (found, scores) in enumerate(zip(texts, logps)):
+        words = found[0].split()
+        attention = None if maps is None else maps[image, : len(words), : regions[image]]
+        beams = [(text, score) for text, score in zip(found, scores) if score > -np.inf]
+        made.append(Caption(found[0], scores[0], words, attention, beams))
+    return made
+
+
+Predictor = Captioner
+SUBMISSION = write_caption_submission
+
+
+def predict(captioner: Captioner, store: Any, config: Any) -> tuple[Iterator[Row], int]:
+    """Rows of the images asked for, in their order, and how many."""
+    if config.questions is not None:
+        raise UserError("questions: the model writes captions, it answers none; leave questions= out")
+    if config.get("decode") is not None:
+        settings = {name: value for name, value in config.decode.items() if not str(name).startswith("_")}
+        from limner import decode
+
+        captioner.decode = getattr(decode, str(config.decode["_target_"]).rpartition(".")[2])(**settings)
+    ids = store.image_ids if config.images is None else np.array([int(number) for number in config.images], np.int64)
+    return rows(captioner, store, ids, config.batch_size, beams=config.beams), len(ids)
+
+
+def rows(captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, beams: bool) -> Iterator[Row]:
+    """A row an image: caption, log-probability, words, attention; every beam when it is asked for."""
+    positions = store.positions(ids)
+    for start in range(0, len(ids), batch_size):
+        part = positions[start : start + batch_size]
+        regions = store.read(part)
+        found = captioner.batch(torch.from_numpy(regions.feats), torch.from_numpy(regions.mask))
+        for image, caption in zip(ids[start : start + batch_size].tolist(), found):
+            row: Row = {"id": image, "image_id": image, "caption": caption.text, "logp": round(caption.logp, 6)}
+            row["tokens"] = caption.words
+            if caption.attention is not None:
+                row["attention"] = [[round(a, 5) for a in word] for word in caption.attention.tolist()]
+            if beams:
+                row["beams"] = [[text, round(logp, 6)] for text, logp in caption.beams]
+            yield row

@@ -1,0 +1,155 @@
+"""Gradients of what all steps of a recurrence share: noted at each step, added up once.
+
+Autograd adds a gradient as large as the weight at every step: 200 MB a step for the LSTMs of a captioner, for matrix
+products of a hundred rows. Here a step only notes what its share is made of (the gradient of its outputs, its inputs),
+and one product over the rows of many steps makes the gradient when the last step has gone backwards.
+
+How it works: `Ledger.share` makes a 0-dim handle that depends on the shared tensors. Every step takes the handle as an
+input, so autograd goes back through the handle when all steps have been, and there the ledger settles. Steps may be
+any graph: rows may leave, be copied or be chosen between steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+ROWS = 2048  # noted rows at which they are multiplied and forgotten: large enough for a fast product
+
+
+class Ledger:
+    """What steps owe to the tensors `values` that they share. Kinds of ledgers say how a share is noted.
+
+    `needed[k]`: whether value k gets a gradient at all.
+    """
+
+    def __init__(self, *values: Tensor) -> None:
+        self.values = [value.detach() for value in values]
+        self.needed = [value.requires_grad and torch.is_grad_enabled() for value in values]
+        self._pass = -1
+
+    def share(self, *values: Tensor) -> Tensor:
+        """The handle that every step must take as an input; `values` as given to the constructor."""
+        return _Share.apply(self, *values)
+
+    def open(self) -> None:
+        """Called first in the backward of a step: what an earlier, unfinished backward pass noted does not count."""
+        current = torch._C._current_graph_task_id()
+        if current != self._pass:
+            self.clear()
+            self._pass = current
+
+    def clear(self) -> None:
+        """Forgets everything noted."""
+        raise AssertionError("a kind of ledger says what it notes")
+
+    def settle(self) -> Sequence[Tensor | None]:
+        """The gradient of each value from what was noted."""
+        raise AssertionError("a kind of ledger says what it notes")
+
+
+class _Share(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, ledger: Ledger, *values: Tensor) -> Tensor:
+        ctx.ledger = ledger
+        return values[0].new_zeros(())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, _: Tensor):
+        ctx.ledger.open()
+        gradients = ctx.ledger.settle()
+        ctx.ledger.clear()
+        return None, *(g if wanted else None for g, wanted in zip(gradients, ctx.ledger.needed))
+
+
+class LinearLedger(Ledger):
+    """Linear maps: blocks of columns of one or more matrices, each block with its own input.
+
+    Args:
+        blocks: name -> (which of the values, first column, last column + 1); they must cover every column.
+        values: matrices `(outputs, inputs)`.
+    """
+
+    def __init__(self, blocks: dict[str, tuple[int, int, int]], *values: Tensor) -> None:
+        super().__init__(*values)
+        self.blocks = blocks
+        self.clear()
+
+    def weight(self, name: str) -> Tensor:
+        """The block `(outputs, inputs)`: a view."""
+        which, first, last = self.blocks[name]
+        return self.values[which][:, first:last]
+
+    def note(self, doutputs: Tensor, inputs: dict[str, Tensor]) -> None:
+        """The gradient of outputs `(n, outputs)` that are a sum of blocks of `inputs (n, *)`."""
+        for name, x in inputs.items():
+            self.noted.setdefault(name, []).append((doutputs, x))
+            self.rows[name] = self.rows.get(name, 0) + len(x)
+            if self.rows[name] >= ROWS:
+                self.multiply(name)
+
+    def multiply(self, name: str) -> None:
+        """Adds what is noted for a block to its gradient."""
+        noted, self.noted[name], self.rows[name] = self.noted[name], [], 0
+        if not noted:
+            return
+        which, first, last = self.blocks[name]
+        if self.gradients[which] is None:
+            self.gradients[which] = torch.empty_like(self.values[which], memory_format=torch.contiguous_format)
+        douts, xs = (_joined(parts) for parts in zip(*noted))
+        target = self.gradients[which][:, first:last]
+        if name in self.started:
+            target.addmm_(douts.t(), xs)
+        else:
+            torch.mm(douts.t(), xs, out=target)
+            self.started.add(name)
+
+    def clear(self) -> None:
+        self.noted: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self.rows: dict[str, int] = {}
+        self.started: set[str] = set()
+        self.gradients: list[Any] = [None] * len(self.values)
+
+    def settle(self) -> Sequence[Tensor | None]:
+        for name in list(self.noted):
+            self.multiply(name)
+        for name, (which, first, last) in self.blocks.items():
+            if self.gradients[which] is not None and name not in self.started:
+                self.gradients[which][:, first:last] = 0
+        return self.gradients
+
+
+class _Map(torch.autograd.Function):
+    """x W^T for one block, onto `base` when there is one."""
+
+    @staticmethod
+    def forward(ctx, handle: Tensor, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.ledger, ctx.name = ledger, name
+        weight = ledger.weight(name).t()
+        return torch.mm(x, weight) if base is None else torch.addmm(base, x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout: Tensor):
+        (x,) = ctx.saved_tensors
+        ledger, need = ctx.ledger, ctx.needs_input_grad
+        if need[0]:
+            ledger.open()
+            ledger.note(dout, {ctx.name: x})
+        dx = torch.mm(dout, ledger.weight(ctx.name)) if need[3] else None
+        return dout.new_zeros(()), None, None, dx, dout if need[4] else None
+
+
+def linear_map(handle: Tensor, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None = None) -> Tensor:
+    """`base + x W^T` with the block `name`: `x (n, inputs)`, `base (n, outputs)` or None, to `(n, outputs)`."""
+    return _Map.apply(handle, ledger, name, x, base)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

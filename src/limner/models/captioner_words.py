@@ -1,0 +1,190 @@
+"""The two ends of a caption model: words in, and the word layer over all of a batch's hidden states at once.
+
+The word layer has 10,000 outputs and more, so log-probabilities of a batch's P tokens are hundreds of megabytes, and
+what a loss needs of them is one number a token. Here P is taken a few hundred rows at a time, and nothing of size
+(P, outputs) is kept.
+
+Work a token, in units of H x outputs multiply-adds: logits 1, gradient of the hidden state 1, of the weight 1. The
+gradient of a sum with known factors, sum_p w_p log p(target_p), can be made in the forward pass while the logits are
+there: 3 (`word_loss`). For log-probabilities that go through something else first, logits are made twice: 4
+(`word_layer_log_probs`), a third more; keeping them would be 1 write and 1 read of (P, outputs).
+
+Shapes: P tokens, H hidden, W outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from limner.models.attention import keep_mask
+from limner.models.captioner_ledger import Ledger
+
+ROWS = {"cpu": 512, "cuda": 4096}  # tokens at a time: 20 MB of logits for 10,011 outputs
+
+
+class WordLoss(NamedTuple):
+    """`total ()`: the weighted sum; `log_probs (P,)`: of the targets, without a gradient."""
+
+    total: Tensor
+    log_probs: Tensor
+
+
+class _Gradients(NamedTuple):
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
+    """Log-probabilities `(P,)` of the targets, losses `(P,)`, and gradients of sum(factors * loss) when asked for."""
+    rows = ROWS.get(hidden.device.type, 512)
+    outputs = len(weight)
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    log_probs = torch.empty(len(hidden), dtype=wide, device=hidden.device)
+    losses = torch.empty_like(log_probs) if smoothing else -log_probs
+    made = None
+    if gradients:
+        made = _Gradients(torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias))
+    rest = smoothing / max(outputs - 1, 1)
+    entropy = (1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(rest) if smoothing else 0.0
+    for a in range(0, len(hidden), rows):
+        part = slice(a, min(a + rows, len(hidden)))
+        x, target = hidden[part], targets[part, None]
+        logp = torch.log_softmax(torch.addmm(bias, x, weight.t()), 1, dtype=wide)
+        log_probs[part] = logp.gather(1, target).squeeze(1)
+        if smoothing:
+            others = logp.sum(1) - log_probs[part]
+            losses[part] = entropy - (1 - smoothing) * log_probs[part] - rest * others
+        if made is None:
+            continue
+        dlogits = logp.exp_()
+        if smoothing:
+            dlogits.sub_(rest)
+        dlogits.scatter_add_(1, target, dlogits.new_full((1, 1), rest - (1 - smoothing)).expand(len(x), 1))
+        dlogits = dlogits.to(x.dtype)  # as if every factor were 1: factors are put on the smaller sides below
+        factor = factors[part].to(x.dtype)
+        torch.mm(dlogits, weight, out=made.hidden[part]).mul_(factor.unsqueeze(1))
+        made.weight.addmm_(dlogits.t(), x * factor.unsqueeze(1))
+        made.bias.addmv_(dlogits.t(), factor)
+    return log_probs, (losses if smoothing else -log_probs), made
+
+
+class _WordLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets, factors, smoothing):
+        with torch.autocast(hidden.device.type, enabled=False):
+            needed = any(ctx.needs_input_grad)
+            log_probs, losses, made = _run(hidden, weight, bias, targets, factors, smoothing, needed)
+        if made is not None:
+            ctx.save_for_backward(*made)
+        ctx.mark_non_differentiable(log_probs)
+        return (losses * factors).sum(), log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dtotal, _):
+        return *((g * dtotal.to(g.dtype)) for g in ctx.saved_tensors), None, None, None
+
+
+class _LogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, bias, targets):
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _run(hidden, weight, bias, targets, None, 0.0, False)[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dlog_probs):
+        hidden, weight, bias, targets = ctx.saved_tensors
+        with torch.autocast(hidden.device.type, enabled=False):
+            return *_run(hidden, weight, bias, targets, -dlog_probs, 0.0, True)[2], None
+
+
+def word_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, factors: Tensor | None = None, smoothing=0.0
+) -> WordLoss:
+    """sum_p factors_p x loss_p, where loss_p is the cross-entropy of token p.
+
+    Args:
+        hidden: `(P, H)`. weight: `(W, H)`. bias: `(W,)`. targets: `(P,)` int64.
+        factors: `(P,)` without a gradient; None: 1. Cross-entropy: 1; policy gradient: the advantages.
+        smoothing: s in [0, 1): loss_p is the divergence KL(q || p) from the target distribution q, 1 - s at the target
+            and s / (W - 1) elsewhere (Szegedy et al. 2016, eq. 12; the published captioners' form). 0: -log p.
+    """
+    if factors is None:
+        factors = torch.ones(len(hidden), device=hidden.device)
+    hidden, weight, bias = _cast(hidden, weight, bias)
+    wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    return WordLoss(*_WordLoss.apply(hidden, weight, bias, targets, factors.detach().to(wide), smoothing))
+
+
+def word_layer_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """log softmax(W h + b) at the targets, `(P,)`, with a gradient; arguments as for `word_loss`.
+
+    The backward pass makes the logits again. Where the loss is a sum with factors that are known, `word_loss` is
+    cheaper by a quarter.
+    """
+    return _LogProbs.apply(*_cast(hidden, weight, bias), targets)
+
+
+def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """To the type that matrix products are made in: autocast's, or the weight's."""
+    device = tensors[1].device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensors[1].dtype
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+class EmbeddingLedger(Ledger):
+    """A word matrix that every step takes rows of: its gradient, as large as itself, is made once and not at each."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__(matrix)
+        self.clear()
+
+    def clear(self) -> None:
+        self.noted: list[tuple[Tensor, Tensor]] = []
+
+    def settle(self) -> Sequence[Tensor | None]:
+        if not self.noted:
+            return (None,)
+        tokens, drows = (torch.cat(parts) for parts in zip(*self.noted))
+        (matrix,) = self.values
+        return (torch.ops.aten.embedding_dense_backward(drows, tokens, len(matrix), -1, False).to(matrix.dtype),)
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, handle: Tensor, ledger: EmbeddingLedger, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        ctx.save_for_backward(tokens)
+        ctx.ledger = ledger
+        return ledger.values[0].index_select(0, tokens).to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, drows: Tensor):
+        ctx.ledger.open()
+        ctx.ledger.noted.append((ctx.saved_tensors[0], drows))
+        return drows.new_zeros((), dtype=ctx.ledger.values[0].dtype), None, None, None
+
+
+def embed(handle: Tensor, ledger: EmbeddingLedger, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """Rows of the word matrix: `tokens (n,)` to `(n, E)` of type `dtype`."""
+    return _Embed.apply(handle, ledger, tokens, dtype)
+
+
+def dropped(x: Tensor, drop: float, training: bool) -> Tensor:
+    """Dropout; on a CPU with a mask that costs a sixth of torch's (`keep_mask`)."""
+    if not training or not drop:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, drop)
+    mask, scale = keep_mask(x.shape, drop, x.device)
+    return x * mask.to(x.dtype).mul_(scale)
