@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from limner.loggers import read_metrics
+from limner.reports.source import read_metrics
 
 KILL, TERM, INT = int(signal.SIGKILL), int(signal.SIGTERM), int(signal.SIGINT)
 

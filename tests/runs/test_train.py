@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from limner.loggers import read_metrics
+from limner.reports.source import read_metrics
 
 
 def status(run: Path) -> dict:

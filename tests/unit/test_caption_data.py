@@ -179,6 +179,7 @@ def test_given_vectors(folder, tmp_path):
             want = store.read(store.positions(batch["id"].numpy())).feats[:, 0]
             assert batch["global"].dtype == torch.float32
             assert np.array_equal(batch["global"].numpy(), want.astype(np.float32))
+    assert made.sizes() == {"words": 13, "feature_dim": DIM, "global_dim": 4}
     rule = made.features_rule()
     assert rule["global"] == {"dim": 4, "extractor": "fc"}
     assert made.fingerprint()["global_features"] == store.fingerprint
@@ -297,9 +298,18 @@ def test_every_setting_is_used(folder):
     assert looked | at_once | {"min_count"} == set(made.settings)
 
 
-def test_what_must_fit_together():
-    config = OmegaConf.create({"features": ["x.h5"], "fit": ["train"]})
-    assert Schema.train_faults(config, OmegaConf.create({})) == []
-    config = OmegaConf.create({"features": [], "fit": []})
-    faults = Schema.train_faults(config, OmegaConf.create({}))
-    assert [fault.split(" ")[0] for fault in faults] == ["data.features", "data.fit"]
+@pytest.mark.parametrize(
+    ("data_says", "model_says", "faults"),
+    [
+        ({}, {}, []),
+        ({"features": [], "fit": []}, {}, ["data.features is empty", "data.fit is empty"]),
+        ({}, {"global_source": "given"}, ["data.global_features is empty but model.global_source=given needs"]),
+        ({"global_features": ["x"]}, {"global_source": "mean"}, ["data.global_features is read by no model but"]),
+        ({"global_features": ["x"]}, {"global_source": "given"}, []),
+    ],
+)
+def test_what_must_fit_together(data_says, model_says, faults):
+    config = OmegaConf.create({"features": ["x.h5"], "fit": ["train"], "global_features": [], **data_says})
+    found = Schema.train_faults(config, OmegaConf.create(model_says))
+    assert len(found) == len(faults)
+    assert all(line.startswith(start) for line, start in zip(found, faults))

@@ -76,8 +76,11 @@ def test_the_nearest_of_a_class_counts_and_a_box_not_for_itself():
     assert number("three of its class").tolist() == [0, 1, 1, 1]
 
 
-@pytest.mark.parametrize(("boxes", "name"), [(1, "one"), (2, "two"), (3, "three"), (4, "four or five"), (5, "four or five"),
-                                             (6, "six or more"), (20, "six or more")])  # fmt: skip
+FIVE, SIX = "four or five", "six or more"
+COUNTS = [(1, "one"), (2, "two"), (3, "three"), (4, FIVE), (5, FIVE), (6, SIX), (20, SIX)]
+
+
+@pytest.mark.parametrize(("boxes", "name"), COUNTS)
 def test_counts_of_a_class(boxes, name):
     crowd = Boxes((100, 100), np.tile(np.array([[0, 0, 9, 9]], np.float32), (boxes, 1)), np.zeros(boxes, int))
     _, number = look(crowd)
@@ -109,7 +112,7 @@ def test_boxes_outside_or_without_area_give_finite_numbers():
     odd = Boxes(
         (100, 50), np.array([[-10, -10, 300, 300], [30, 30, 30, 40], [120, 60, 130, 70]], np.float32), np.arange(3)
     )
-    regions, number = look(odd)
+    regions, _ = look(odd)
     assert np.isfinite(regions.features).all()
     assert regions.boxes[1].tolist() == [0, 0, 100, 50]
     assert np.abs(regions.features).max() <= 1
@@ -178,7 +181,7 @@ def changed(contents, place, **values):
         ({"images": []}, r"no list categories at the top"),
         ({"images": [], "categories": []}, "lists no images"),
         (changed(SIMPLE, ["images", 0], labels=[0]), r"images\[0\] \(image_id 7\): has 2 boxes and 1 labels"),
-        (changed(SIMPLE, ["images", 0], labels=[0, 3]), r"labels are 0 to 3, expected places in categories, to 2"),
+        (changed(SIMPLE, ["images", 0], labels=[0, 3]), r"labels are 0 to 3, expected 0 to 2: places in categories"),
         (changed(SIMPLE, ["images", 1], image_id=7), r"images\[1\] \(image_id 7\): an image with this id came before"),
         (changed(SIMPLE, ["images", 1], width=0), "width and height are 0 and 48"),
         (changed(SIMPLE, ["images", 1], height=None), r"\(image_id 3\): the field 'height' is missing"),

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from limner.errors import UserError
-from limner.loggers import JsonLines, read_metrics
+from limner.loggers import JsonLines
+from limner.reports.source import read_metrics
 
 
 def test_lines(tmp_path):

@@ -121,7 +121,7 @@ class _Reader:
         self.owners = array("q")  # image of each caption
         self.table, self.tokens, self.counts = _numbering(), array("i"), array("q")
         self.text, self.sizes = bytearray(), array("q")
-        self._tokenize: Callable[[str], list[str]] | None = None
+        self._tokenize: Callable[[str], str] | None = None
         self.read()
 
     # --- what kind of file it is ---
@@ -253,7 +253,8 @@ class _Reader:
             from limner.metrics.coco_tokens import tokenize
 
             self._tokenize = tokenize
-        return self._tokenize(raw)
+        said = self._tokenize(raw)
+        return said.split(" ") if said else []  # at spaces only: a no-break space is part of its word
 
     # --- the end ---
 

@@ -125,7 +125,8 @@ class CaptionData(RegionData):
     def sizes(self) -> dict[str, int]:
         """Constructor arguments of the model that the data decide."""
         assert self.store is not None
-        return {"words": len(self.words), "feature_dim": self.store.dim}
+        given = {"global_dim": self.vectors.dim} if self.vectors is not None else {}
+        return {"words": len(self.words), "feature_dim": self.store.dim, **given}
 
     def task_arguments(self) -> dict[str, Any]:
         """`vocabulary`, and `references`: image id -> lists of words of every training image; None without training."""

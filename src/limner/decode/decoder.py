@@ -20,6 +20,7 @@ from limner.decode.rules import (
     Rule,
     Trigrams,
 )
+from limner.decode.top import log_total
 from limner.errors import UserError, listing
 
 Words = Sequence[str | int]
@@ -142,7 +143,7 @@ class Decoder:
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.temperature != 1:
             logits = logits / self.temperature
-        total = logits.logsumexp(1, keepdim=True)
+        total = log_total(logits)
         if not total.isfinite().all():
             raise UserError("decode: the model's logits are not finite (nan or inf); look at the training loss")
         return logits, total

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limner.decode.top import best
+from limner.decode.top import best, log_total, pieces
 
 BLOCK = 64  # columns whose weights are summed first
 
@@ -43,8 +43,8 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 def draw(scores: Tensor, uniform: Tensor) -> Tensor:
     """A column of each row with probability softmax(scores), by the inverse of its cumulative distribution.
 
-    Sums run over blocks first and then in double inside one block: as exact as a cumulative sum of the whole row in
-    double, at a third of the time. A column of -inf is never drawn, unless all are.
+    Sums run over blocks of columns first and then inside one block, in double: as exact as a cumulative sum of the
+    whole row in double, in a third of the time. A column of -inf is never drawn, unless all are.
 
     Args:
         scores: (N,W), -inf allowed.
@@ -53,15 +53,20 @@ def draw(scores: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         (N,) int64.
     """
+    uniform = uniform.to(scores.device)
+    return torch.cat([_draw(*part) for part in zip(pieces(scores), pieces(uniform))])
+
+
+def _draw(scores: Tensor, uniform: Tensor) -> Tensor:
     rows, width = scores.shape
     blocks = -(-width // BLOCK)
     wide = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-    weight = scores.new_zeros(rows, blocks * BLOCK)
     peak = scores.amax(1, keepdim=True)
+    weight = scores.new_zeros(rows, blocks * BLOCK)
     torch.exp(scores - peak.masked_fill(peak == -torch.inf, 0), out=weight[:, :width])
     parts = weight.unflatten(1, (blocks, BLOCK))
     upto = parts.sum(2).to(wide).cumsum(1)  # [n, blocks]
-    target = uniform.to(scores.device, wide)[:, None] * upto[:, -1:]
+    target = uniform.to(wide)[:, None] * upto[:, -1:]
     block = _first_above(upto, target)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0)
     inside = parts[torch.arange(rows, device=scores.device), block[:, 0]].to(wide).cumsum(1)  # [n, BLOCK]
@@ -74,20 +79,30 @@ def _first_above(upto: Tensor, target: Tensor) -> Tensor:
     return torch.minimum((upto <= target).sum(1, keepdim=True), last)
 
 
-def nucleus(scores: Tensor, top_p: float, first: int = 256) -> tuple[Tensor, Tensor]:
-    """The likeliest tokens of each row that together reach `top_p` of its probability, with the one that crosses it.
+def nucleus(scores: Tensor, top_p: float, first: int = 256) -> Tensor:
+    """Scores with -inf for all but the likeliest tokens that together reach `top_p` of a row's probability.
 
-    Sorts only as many columns as needed: `first`, then four times as many, until every row has enough.
+    The token that crosses `top_p` belongs to them; of equal tokens the lower id comes first. Looks at the `first`
+    likeliest tokens, and sorts only the rows in which these are not enough.
 
-    Returns:
-        Scores (N,k), sorted, -inf beyond the nucleus; and their columns (N,k).
+    Args:
+        scores: (N,W), -inf allowed.
+        top_p: above 0, at most 1.
     """
-    total = scores.logsumexp(1, keepdim=True)
-    k = first
-    while True:
-        value, column = best(scores, k)
-        share = (value - total).exp()
-        before = share.cumsum(1) - share
-        if k >= scores.shape[1] or bool((before[:, -1] >= top_p).all()):
-            return value.masked_fill(before >= top_p, -torch.inf), column
-        k *= 4
+    total = log_total(scores)
+    value, column, enough = _edge(scores, total, top_p, first)
+    rest = (~enough).nonzero().flatten()
+    if len(rest):
+        value[rest], column[rest], _ = _edge(scores[rest], total[rest], top_p, scores.shape[1])
+    columns = torch.arange(scores.shape[1], device=scores.device)
+    inside = (scores > value) | ((scores == value) & (columns <= column))
+    return scores.masked_fill(~inside, -torch.inf)
+
+
+def _edge(scores: Tensor, total: Tensor, top_p: float, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Score and column (N,1) of the last token of the nucleus, if (N,) it is one of the k likeliest."""
+    value, column = best(scores, k)
+    share = (value - total).exp()
+    before = share.cumsum(1) - share
+    last = ((before < top_p).sum(1, keepdim=True) - 1).clamp(min=0)
+    return value.gather(1, last), column.gather(1, last), before[:, -1] >= top_p

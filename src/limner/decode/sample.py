@@ -74,8 +74,7 @@ class Sample(Decoder):
             if self.top_k is not None:
                 scores, column = best(scores, self.top_k)
             if self.top_p is not None and self.top_p < 1:
-                scores, order = nucleus(scores, self.top_p)
-                column = order if column is None else column.gather(1, order)
+                scores = nucleus(scores, self.top_p)
             drawn = draw(scores, numbers[t, row])[:, None]
             token = drawn if column is None else column.gather(1, drawn)
             return token[:, 0], scores.gather(1, drawn)[:, 0]

@@ -62,6 +62,7 @@ class Captioner:
         self.vocabulary = CaptionVocabulary(self.package.vocab["words"])
         self.decode = decode or Beam(size=5, attention=True)
         self.feature_dim = int(self.package.sizes["feature_dim"])
+        self.geometry = any(package.sizes.get("geometry") for package in packages)
 
     def caption(
         self,
@@ -83,7 +84,9 @@ class Captioner:
             found = tuple(feats.shape[1:])
             raise UserError(f"features have the shape {found}, expected (regions, numbers) with one region or more")
         more = {"boxes": boxes, "size": size, "given": given}
-        tensors = {k: torch.as_tensor(np.asarray(v), dtype=torch.float32)[None] for k, v in more.items() if v is not None}
+        tensors = {
+            k: torch.as_tensor(np.asarray(v), dtype=torch.float32)[None] for k, v in more.items() if v is not None
+        }
         mask = torch.ones(feats.shape[:2], dtype=torch.bool)
         return self.batch(feats if feats.is_floating_point() else feats.float(), mask, **tensors)[0]
 
@@ -146,7 +149,11 @@ def rows(captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, 
     for start in range(0, len(ids), batch_size):
         part = positions[start : start + batch_size]
         regions = store.read(part)
-        found = captioner.batch(torch.from_numpy(regions.feats), torch.from_numpy(regions.mask))
+        more: dict[str, Tensor] = {}
+        if captioner.geometry:
+            sizes = torch.tensor([store.size(int(position)) for position in part], dtype=torch.float32)
+            more = {"boxes": torch.from_numpy(regions.boxes), "size": sizes}
+        found = captioner.batch(torch.from_numpy(regions.feats), torch.from_numpy(regions.mask), **more)
         for image, caption in zip(ids[start : start + batch_size].tolist(), found):
             row: Row = {"id": image, "image_id": image, "caption": caption.text, "logp": round(caption.logp, 6)}
             row["tokens"] = caption.words

@@ -22,7 +22,9 @@ DROPPED = frozenset(("''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "
 _WRITTEN = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _WRITTEN |= {"£": "#", "€": "$", "¢": "cents", "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3"}
 _WRITTEN |= dict.fromkeys('"“”«»‘‹›’', "''") | dict.fromkeys("–—―", "--") | {"…": "...", ".\xa0.\xa0.": "..."}
-_WRITTEN |= {f"{eyes}{nose}{m}": f"{eyes}{nose}{_WRITTEN[m]}" for eyes in ":;=" for nose in ("", *"-o*'") for m in "()[]"}
+_WRITTEN |= {
+    f"{eyes}{nose}{m}": f"{eyes}{nose}{_WRITTEN[m]}" for eyes in ":;=" for nose in ("", *"-o*'") for m in "()[]"
+}
 
 # Abbreviations that keep their period wherever they stand.
 _ABBREVIATED = """
@@ -58,18 +60,18 @@ _TABLE = {
     "plain word": r"[a-z]+(?=[ ,]|\Z)",  # nine of ten tokens; the rest of the table need not be tried
     "tag": r"</?[a-z!][^<>]*>",
     "face": rf"[:;=][-o*']?(?:[()\[\]@*|\\]|[dp]{_END})",
-    "address": r"https?://[^\s<>\"]+|[\w.%+-]+@[\w-]+(?:\.[\w-]+)+",
+    "address": r"https?://[^\s<>\"]+|[\w.%+-]+@[\w-]+(?:\.[\w-]+)*",
     "site": rf"(?:www\.)?(?:[a-z0-9-]+\.)+(?:com|net|org|edu){_END}(?:/[^\s<>\"]*[^\s<>\".,!?])?",
     "not": rf"{_L}+(?=n['`]t)|n['`]t{_L}*",
     "end of a word": rf"'(?:s|m|d|re|ve|ll){_END}",
-    "start of a word": rf"(?<!\d)'(?:n'|(?:n|em|till?|cause|\d\ds?){_END}|t(?=is|was))",
+    "start of a word": rf"'(?:n'|(?:n|em|till?|cause){_END}|t(?=is|was)|[2-9]0s|\d\d(?=\s|\Z))",
     "shortened word": rf"(?:o'clock|ma'am|(?:ne|e|o)'er|d'ye|c'est|c'mon|s'mores|nat'l|j'adore){_END}|ev'ry|ol'",
     "name": rf"(?:[dlno]|(?-i:[A-Z]))'{_L}{{2,}}|{_L}*[a-z][aeiouy]'[aeiou]{_L}*|[dljy]'(?={_L})",
     "initials": rf"{_L}(?:\.{_L})+(?:\.(?!{_A})|{_END})(?:-{_A}+)*",
     "abbreviation": rf"(?:{_any(_ABBREVIATED)}|(?-i:{_any(_STATES)}|{_any(_STATES.upper())}))\.(?!{_L})",
     "before a number": rf"(?:{_any(_BEFORE_NUMBERS)})\.(?=\s*\d)",
     "letter": rf"{_L}\.(?!{_L}|\s*\Z|\s+(?=(?-i:[A-Z]))(?:{_any(_STARTERS)}){_END})",
-    "time": r"\d{1,2}:\d\d(?=[ap]\.?m)",
+    "number and unit": rf"\d+(?:[.:,]\d+)+(?={_L})",
     "mixed number": r"\d{1,4}[ -]\d{1,4}/\d{1,4}(?![\d/])",
     "money": r"(?-i:US|HK|[ACU])?\$",
     "initialism": r"(?-i:[A-Z]+(?:&[A-Z]+)+)|c\+\+|c#",
@@ -84,8 +86,8 @@ _TABLE = {
     "anything else": r"\S",
 }
 _TOKENS = re.compile("|".join(f"(?:{pattern})" for pattern in _TABLE.values()), re.IGNORECASE)
-# A caption of nothing but words of letters: split at spaces. Four of five captions are.
-_SIMPLE = re.compile(r"[A-Za-z]+(?:,? +[A-Za-z]+)*(\.?)")
+# A caption of nothing but words of letters, as four of five are, is split at its spaces.
+_SIMPLE = re.compile(r"[A-Za-z]+(?:,? +[A-Za-z]+)*(?:(\.)| +\.| *[?!])?")
 _ABBREVIATIONS = frozenset(f"{_ABBREVIATED} {_STATES.lower()}".split())
 _SPELLED = str.maketrans({"’": "'", "‘": "`", "\xad": None, "\xa0": " "})
 
@@ -97,10 +99,8 @@ def tokenize(caption: str) -> str:
     """
     text = caption.strip()
     if (simple := _SIMPLE.fullmatch(text)) is not None:
-        tokens = text.lower().replace(",", " ").split()
-        if simple[1]:  # the period is the sentence's or the last word's
-            tokens[-1] = tokens[-1][:-1]
-        if not simple[1] or tokens[-1] not in _ABBREVIATIONS:
+        tokens = text.rstrip(" .?!").lower().replace(",", " ").split()
+        if simple[1] is None or tokens[-1] not in _ABBREVIATIONS:  # else the period may belong to the last word
             return " ".join(tokens) if _WRITTEN.keys().isdisjoint(tokens) else _joined(tokens)
     if not text.isascii():
         text = text.translate(_SPELLED)

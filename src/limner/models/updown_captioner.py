@@ -82,7 +82,7 @@ class CaptionOutput(NamedTuple):
 
 
 class UpDownCaptioner(nn.Module):
-    """The Up-Down captioner. The defaults are the widely used variant; `captioner_options.PAPER` has the paper's arguments.
+    """The Up-Down captioner. Defaults: the widely used variant; `captioner_options.PAPER` has the paper's arguments.
 
     Args:
         words: V. feature_dim: D.

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from limner.errors import UserError
+from limner.paths import shown
 from limner.reports import sections
 from limner.reports.page import menu, page
 from limner.reports.source import Source, find, read_items
 from limner.reports.tasks import task_of
 from limner.run import write_whole
-from limner.train import shown
 
 ABOUT = """\
 Makes one HTML file of a run: what was run, curves, where the model is right and wrong, and examples with pictures and

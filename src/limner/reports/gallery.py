@@ -7,10 +7,10 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 from limner.errors import UserError
+from limner.paths import shown
 from limner.reports.page import Html, note
 from limner.reports.pictures import Ground, Looks, ground
 from limner.reports.source import Source
-from limner.train import shown
 
 
 class Gallery:

@@ -9,12 +9,12 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from limner.paths import shown
 from limner.reports.curves import best_of, curves, series
 from limner.reports.page import Html, commands, details, note, section, table
 from limner.reports.source import Item, Source, interval_of, number
 from limner.reports.tasks.base import TaskReport
 from limner.run import RunFolder
-from limner.train import shown
 
 KEYS = [
     *("task._target_", "model._target_", "data.folder", "data.fit", "data.select", "data.test", "data.batch_size"),

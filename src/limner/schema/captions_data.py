@@ -59,4 +59,11 @@ class CaptionData:
             faults.append("data.features is empty but a captioner looks at regions: give feature stores")
         if not data.fit:
             faults.append("data.fit is empty: name the splits to train on, such as [train]")
+        given = model.get("global_source") == "given"
+        if given and not data.global_features:
+            faults.append("data.global_features is empty but model.global_source=given needs a vector for each image")
+        if data.global_features and not given:
+            faults.append(
+                "data.global_features is read by no model but one with model.global_source=given: set it to []"
+            )
         return faults

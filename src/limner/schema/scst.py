@@ -24,9 +24,10 @@ class SCST:
     samples: int = key(5, "sampled captions an image (beam: the width of the beam)", low=1)
     temperature: float = key(1.0, "divides the logits that captions are sampled from (multinomial)", low=1e-3)
     max_length: int = key(20, "longest sampled caption, in predicted tokens", low=1)
-    no_repeat: bool = key(False, "beam: no word twice in a row (paper)")
-    once_only: bool = key(False, "beam: content words once a caption (the paper's release)")
-    baseline: str = key("leave_one_out", "what a sample's reward is compared with", choices=BASELINES)
+    no_repeat: bool = key(False, "in samples and greedy baseline, no word twice in a row (paper)")
+    once_only: bool = key(False, "in samples and greedy baseline, content words once (the paper's release)")
+    baseline: str = key("leave_one_out", "what a sample's reward is compared with (policy_gradient* only)",
+                        choices=BASELINES)  # fmt: skip
     loss: str = key("policy_gradient", "what is minimised; all but policy_gradient* compare an image's samples",
                     choices=LOSSES)  # fmt: skip
     cider_d: float = key(1.0, "weight of CIDEr-D in the reward (0 to 10 a caption)")
@@ -38,3 +39,4 @@ class SCST:
     frequencies: str | None = key(None, "file of document frequencies that another run made; null: count them",
                                   path=True)  # fmt: skip
     xe_weight: float = key(0.0, "share w of cross-entropy: the loss is w XE + (1 - w) SCST", low=0, high=1)
+    cache: str | None = key("outputs/.cache", "folder in which document frequencies are kept; null: counted each time")

@@ -28,6 +28,7 @@ from limner.metrics.rouge import RougeL
 from limner.metrics.sequences import ImageCaptions
 
 Own = Callable[..., Any]
+METRICS = {"cider_d": "CIDEr-D", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L"}
 
 
 class Rewards:

@@ -58,3 +58,57 @@ HU_VQA_SIZES = {
     "classifier_hidden": ("classifier.main.0.weight_v", 0),
     "answers": ("classifier.main.3.weight_v", 0),
 }
+
+
+def _lstm(inputs: str) -> dict[str, tuple[str, ...]]:
+    gates = "4*hidden"
+    return {
+        "weight_ih": (gates, inputs),
+        "weight_hh": (gates, "hidden"),
+        "bias_ih": (gates,),
+        "bias_hh": (gates,),
+    }
+
+
+def _linear(outputs: str, inputs: str) -> dict[str, tuple[str, ...]]:
+    return {"weight": (outputs, inputs), "bias": (outputs,)}
+
+
+def _batch_norm(size: str) -> dict[str, tuple[str, ...]]:
+    vectors = ("weight", "bias", "running_mean", "running_var")
+    return {**dict.fromkeys(vectors, (size,)), "num_batches_tracked": ()}
+
+
+# ImageCaptioning.pytorch by Ruotian Luo: its models `updown` and `topdown`. Rows of words: see caption_importer
+_RT_COMMON = {
+    "embed.0": Entry("words", {"weight": ("rows", "embed_dim")}),
+    "fc_embed.0": Entry("global_net.linear", _linear("hidden", "global_dim")),
+    "ctx2att": Entry("attention.region", _linear("attention_hidden", "hidden")),
+    "core.attention.h2att": Entry("attention.query", _linear("attention_hidden", "hidden")),
+    "core.attention.alpha_net": Entry("attention.score", _linear("1", "attention_hidden")),
+    # its columns stand in our order: the language LSTM's state, the global vector, the word
+    "core.att_lstm": Entry("attention_lstm", _lstm("2*hidden+embed_dim")),
+    "core.lang_lstm": Entry("language_lstm", _lstm("2*hidden")),  # the pooled regions, the attention LSTM's state
+    "logit": Entry("word_layer", _linear("rows", "hidden")),
+}
+
+# by its option use_bn: 0, 1 or 2
+RT_CAPTIONER = {
+    "none": _RT_COMMON | {"att_embed.0": Entry("region_net.linear", _linear("hidden", "feature_dim"))},
+    "before": _RT_COMMON
+    | {
+        "att_embed.0": Entry("region_net.norm_before", _batch_norm("feature_dim")),
+        "att_embed.1": Entry("region_net.linear", _linear("hidden", "feature_dim")),
+    },
+}
+RT_CAPTIONER["both"] = RT_CAPTIONER["before"] | {
+    "att_embed.4": Entry("region_net.norm_after", _batch_norm("hidden")),
+}
+
+RT_CAPTIONER_SIZES = {
+    "rows": ("embed.0.weight", 0),
+    "embed_dim": ("embed.0.weight", 1),
+    "hidden": ("core.lang_lstm.weight_hh", 1),
+    "attention_hidden": ("ctx2att.weight", 0),
+    "global_dim": ("fc_embed.0.weight", 1),
+}

@@ -1,0 +1,99 @@
+"""Captioners of ImageCaptioning.pytorch (Ruotian Luo) into our state dicts.
+
+There one id, 0, is start, end and padding, and words are 1..V; here words are 0..V-1, the end is V and the start V+1.
+So row 0 of the embedding becomes the rows of end and start, and row 0 of the word layer the row of the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.errors import UserError, listing
+from limner.weights import names
+from limner.weights.importers import convert, read_sizes, strip_prefix
+
+
+def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint of its model `updown` (or `topdown`, its other name) as a state dict of `UpDownCaptioner`.
+
+    Build the model with `UpDownCaptioner(**rt_captioner_sizes(state))`. The prefix `module.` may be there or not.
+
+    Raises:
+        UserError: one line with every unknown name, every missing name and every wrong shape.
+    """
+    state, batch_norm = _known(state)
+    sizes = read_sizes(state, _where(batch_norm))
+    ours = convert(state, names.RT_CAPTIONER[batch_norm], sizes, "ImageCaptioning.pytorch updown")
+    words = ours["words.weight"]
+    ours["words.weight"] = torch.cat((words[1:], words[:1], words[:1]))
+    for name in ("word_layer.weight", "word_layer.bias"):
+        ours[name] = torch.cat((ours[name][1:], ours[name][:1]))
+    return ours
+
+
+def rt_captioner_sizes(state: Mapping[str, Tensor], *, global_source: str | None = None) -> dict[str, Any]:
+    """The arguments of `UpDownCaptioner` for a checkpoint, from its shapes.
+
+    Args:
+        global_source: "given" or "mean"; a checkpoint does not say which of the two its global vectors (`fc`) were.
+            None: "mean" if they have the size of a region, else "given".
+
+    Raises:
+        UserError: as `convert_rt_captioner`; global_source="mean" with vectors of another size than the regions.
+    """
+    convert_rt_captioner(state)
+    state, batch_norm = _known(state)
+    sizes = read_sizes(state, _where(batch_norm))
+    same = sizes["global_dim"] == sizes["feature_dim"]
+    source = global_source or ("mean" if same else "given")
+    if source == "mean" and not same:
+        raise UserError(
+            f"global_source=mean: the checkpoint's global vectors have {sizes['global_dim']} numbers and its regions "
+            f"{sizes['feature_dim']}, so they were not their mean: say global_source=given"
+        )
+    return {
+        "words": sizes.pop("rows") - 1,
+        **sizes,
+        "global_dim": sizes["global_dim"] if source == "given" else 0,
+        "global_source": source,
+        "batch_norm": batch_norm,
+    }
+
+
+def rt_words(ix_to_word: Mapping[str | int, str]) -> tuple[str, ...]:
+    """The words of its `ix_to_word` (ids from 1, its UNK last) in our order, for `CaptionVocabulary`.
+
+    Raises:
+        UserError: ids that are not 1, 2, ... without a gap.
+    """
+    by_id = {int(number): word for number, word in ix_to_word.items()}
+    gaps = [number for number in range(1, len(by_id) + 1) if number not in by_id]
+    if gaps:
+        raise UserError(f"ix_to_word: expected ids 1 to {len(by_id)}, missing {listing(gaps)}: copy the file again")
+    return tuple("<unk>" if by_id[k] == "UNK" else by_id[k] for k in range(1, len(by_id) + 1))
+
+
+def rt_tokens(rows: Sequence[Sequence[int]], words: int) -> list[list[int]]:
+    """Its label rows or decoded sequences (words from 1, 0 at the end) as our ids, EOS where a row has a 0."""
+    found = []
+    for row in rows:
+        ids = [int(number) - 1 for number in row]
+        found.append([*ids[: ids.index(-1)], words] if -1 in ids else ids)
+    return found
+
+
+def _known(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """The state without its prefix, and which batch norm it has."""
+    state = strip_prefix(state)
+    if "att_embed.4.weight" in state:
+        return state, "both"
+    return state, "before" if "att_embed.0.running_mean" in state else "none"
+
+
+def _where(batch_norm: str) -> dict[str, tuple[str, int]]:
+    layer = "att_embed.0" if batch_norm == "none" else "att_embed.1"
+    return {**names.RT_CAPTIONER_SIZES, "feature_dim": (f"{layer}.weight", 1)}
