@@ -2,10 +2,10 @@
 
     python scripts/benchmarks/ciderd.py                   # about 10 seconds
 
-The straightforward path is CIDEr-D as its authors wrote it down and as the published trainers call it: dictionaries of
-word tuples, and the references counted again for every caption that is scored. Both see the same captions (lengths and
-word frequencies as in COCO, 100 images, 5 samples each) and the same document frequencies; the scores must agree to
-1e-9.
+The straightforward path is CIDEr-D as its authors wrote it down and as the published trainers call it: captions become
+strings of ids, strings become dictionaries of word tuples, and the references are counted again for every caption that
+is scored. Both see the same captions (lengths and word frequencies as in COCO, 100 images, 5 samples each) and the same
+document frequencies; the scores must agree to 1e-9.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from sizes import CAPTION_LENGTHS
 
 from limner.metrics.bleu import SentenceBleu
 from limner.metrics.cider import CiderD
@@ -25,39 +26,48 @@ from limner.metrics.rouge import RougeL
 from limner.metrics.sequences import ImageCaptions, flat, padded
 
 IMAGES, SAMPLES, REFERENCES, WORDS, CORPUS = 100, 5, 5, 10_010, 20_000
-# share of caption lengths 8..20 in COCO, in per mille
-LENGTHS = np.array((179, 233, 217, 139, 84, 51, 33, 21, 14, 10, 7, 5, 7), float)
 
-Words = tuple[int, ...]
+Ngram = tuple[str, ...]
 
 
-def textbook(hypotheses: list[Words], references: list[list[Words]], df: dict[Words, int], images: int) -> list[float]:
+def ngrams(caption: str) -> Counter[Ngram]:
+    """How often each n-gram of one to four words stands in a caption."""
+    words = caption.split()
+    return Counter(tuple(words[i : i + k]) for k in range(1, 5) for i in range(len(words) - k + 1))
+
+
+def as_string(ids: Sequence[int]) -> str:
+    return " ".join(str(number) for number in ids)
+
+
+def textbook(
+    hypotheses: list[list[int]], references: list[list[list[int]]], df: Counter[Ngram], images: int
+) -> list[float]:
     """CIDEr-D, caption by caption: equations 1 to 4 of the paper with the changes of "D"."""
+    log_images = np.log(float(images))
 
-    def vector(caption: Words) -> tuple[list[dict[Words, float]], list[float], int]:
-        counts = Counter(caption[i : i + k] for k in range(1, 5) for i in range(len(caption) - k + 1))
-        weights: list[dict[Words, float]] = [{} for _ in range(4)]
+    def vector(caption: str) -> tuple[list[dict[Ngram, float]], list[float], int]:
+        weights: list[dict[Ngram, float]] = [{} for _ in range(4)]
         norms, bigrams = [0.0] * 4, 0
-        for ngram, times in counts.items():
+        for ngram, times in ngrams(caption).items():
             order = len(ngram) - 1
-            weights[order][ngram] = times * (math.log(images) - math.log(max(1.0, df.get(ngram, 0.0))))
+            weights[order][ngram] = times * (log_images - np.log(max(1.0, df[ngram])))
             norms[order] += weights[order][ngram] ** 2
             bigrams += times if order == 1 else 0
         return weights, [math.sqrt(norm) for norm in norms], bigrams
 
     scores = []
     for hypothesis, captions in zip(hypotheses, references):
-        ours, our_norms, our_length = vector(hypothesis)
+        ours, our_norms, our_length = vector(as_string(hypothesis))
         total = 0.0
         for caption in captions:
-            theirs, their_norms, their_length = vector(caption)
+            theirs, their_norms, their_length = vector(as_string(caption))
             penalty = math.exp(-((our_length - their_length) ** 2) / (2 * 6.0**2))
             for order in range(4):
-                dot = sum(
-                    min(weight, theirs[order][ngram]) * theirs[order][ngram]
-                    for ngram, weight in ours[order].items()
-                    if ngram in theirs[order]
-                )
+                dot = 0.0
+                for ngram, weight in ours[order].items():
+                    other = theirs[order].get(ngram, 0.0)
+                    dot += min(weight, other) * other
                 if our_norms[order] and their_norms[order]:
                     dot /= our_norms[order] * their_norms[order]
                 total += dot * penalty / 4
@@ -65,15 +75,15 @@ def textbook(hypotheses: list[Words], references: list[list[Words]], df: dict[Wo
     return scores
 
 
-def captions(count: int, rng: np.random.Generator) -> list[Words]:
+def captions(count: int, rng: np.random.Generator) -> list[list[int]]:
     """Captions with repeating phrases: words follow each other as in a small grammar over a Zipf law."""
-    lengths = rng.choice(np.arange(8, 21), count, p=LENGTHS / LENGTHS.sum())
+    lengths = rng.choice(np.arange(8, 21), count, p=np.array(CAPTION_LENGTHS) / sum(CAPTION_LENGTHS))
     share = 1 / np.arange(1, WORDS + 1)
     words = rng.choice(WORDS, (count, 20), p=share / share.sum())
     follows = rng.random((count, 20)) < 0.6  # then a word is a function of the one before
     for t in range(1, 20):
         words[:, t] = np.where(follows[:, t], (words[:, t - 1] * 31 + 7) % 401, words[:, t])
-    return [tuple(row[:length].tolist()) for row, length in zip(words, lengths)]
+    return [row[:length].tolist() for row, length in zip(words, lengths)]
 
 
 def best_of(run: Callable[[], Sequence[float]], times: int) -> tuple[Sequence[float], float]:
@@ -99,12 +109,11 @@ def main() -> None:
     for sample in samples:
         for t in np.flatnonzero(rng.random(len(sample)) < 0.2):
             sample[t] = int(rng.integers(WORDS))
-    tuples = [tuple(sample) for sample in samples]
 
-    df: Counter[Words] = Counter()
+    df: Counter[Ngram] = Counter()
     for some in nested:
-        df.update({c[i : i + k] for c in some for k in range(1, 5) for i in range(len(c) - k + 1)})
-    plain, slow = best_of(lambda: textbook(tuples, [nested[i] for i in image], df, len(nested)), repeat)
+        df.update({ngram for caption in some for ngram in ngrams(as_string(caption))})
+    plain, slow = best_of(lambda: textbook(samples, [nested[i] for i in image], df, len(nested)), repeat)
 
     references = ImageCaptions.of(nested, size=WORDS + 1)
     start = time.perf_counter()

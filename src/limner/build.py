@@ -44,9 +44,16 @@ def build_data(config: DictConfig, **known: Any) -> Any:
 
 def build_model(config: DictConfig, data: Any) -> torch.nn.Module:
     """The model with the sizes the data say, word and answer vectors put in."""
-    model = parts(config.model)(**data.sizes())
+    model = parts(model_settings(config))(**data.sizes())
     data.initialise(model)
     return model
+
+
+def model_settings(config: DictConfig) -> DictConfig:
+    """The `model` group, without dropout when the run wants none."""
+    if config.get("dropout", True):
+        return config.model
+    return OmegaConf.merge(config.model, {name: 0.0 for name in config.model if str(name).startswith("dropout")})
 
 
 def start_of(config: DictConfig) -> package.Package | None:
@@ -86,7 +93,7 @@ def build_task(config: DictConfig, data: Any, model: torch.nn.Module) -> Task:
 
 def save_package(folder: Path, config: DictConfig, data: Any, task: Task, metrics: dict[str, float]) -> None:
     """Writes the task's model as a package."""
-    sizes = {**OmegaConf.to_container(config.model, resolve=True), **data.sizes()}  # type: ignore[dict-item]
+    sizes = {**OmegaConf.to_container(model_settings(config), resolve=True), **data.sizes()}  # type: ignore[dict-item]
     meta = {
         **task.describe(),
         "limner": __version__,

@@ -21,7 +21,7 @@ PLAIN = {
     "import": ("limner.weights.command", "published checkpoints: limner import hu-vqa model.pth --to DIR"),
     "report": ("limner.reports.command", "a run as a page with curves and pictures: limner report RUN"),
     "compare": ("limner.reports.compare", "two evaluations, with an interval: limner compare A B"),
-    "submission": ("limner.submit", "check a file for the evaluation server: limner submission check FILE QUESTIONS"),
+    "submission": ("limner.submit", "check a file for an evaluation server: limner submission check FILE REFERENCES"),
     "ls": ("limner.listing", "experiments, config groups, keys (--keys) and runs"),
 }
 HYDRA_FLAGS = {"-m", "--multirun", "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "-sc"}

@@ -1,41 +1,41 @@
-"""Challenge files: written from rows, and checked before they are uploaded."""
+"""Challenge files: written from rows, and checked before they are uploaded.
+
+A file is a list of objects with an id and a text: answers to questions here, captions of images in `submit_captions`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from limner.data.reading import json_records
 from limner.data.vqa_files import read_questions
 from limner.errors import UserError, listing
+from limner.files import whole
+
+
+class Kind(NamedTuple):
+    """What a challenge asks for."""
+
+    id: str  #: field
+    text: str  #: field
+    item: str  #: what an id names
+    missing: str  #: how a missing text is told
+
+
+VQA = Kind("question_id", "answer", "question", "no answer to")
 
 
 def write_vqa_submission(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write `[{"question_id": int, "answer": str}, ...]`, as EvalAI takes it, from rows with these two fields.
 
-    Returns the number of answers. Nothing is written when a row is wrong: raises `UserError` for an id that is no whole
-    number or stands twice, for an answer that is no text or empty, and for a file that cannot be written (a full disk).
+    Returns the number of answers. Errors as `write_records`.
     """
-    path = Path(path)
-    answers = [{"question_id": row["question_id"], "answer": row["answer"]} for row in rows]
-    _check(answers, f"{path} (not written)")
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(answers), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path}: cannot be written ({reason}); free space or choose another out=") from None
-    finally:
-        with suppress(OSError):  # where no folder could be made there is nothing to remove
-            temporary.unlink(missing_ok=True)
-    return len(answers)
+    return write_records(path, rows, VQA)
 
 
 def check_vqa_submission(path: str | Path, *question_files: str | Path) -> int:
@@ -44,47 +44,80 @@ def check_vqa_submission(path: str | Path, *question_files: str | Path) -> int:
     Raises `UserError` (one line) for the first kind of fault found: not a list of objects with question_id and answer,
     an answer that is empty or no text, double ids, unknown ids, missing ids.
     """
-    answered = _check(json_records(path, None), path)
     asked = {number for file in question_files for number in read_questions(file)[0].tolist()}
-    unknown = sorted(answered - asked)
+    return check_records(path, json_records(path, None), asked, " and ".join(map(str, question_files)), VQA)
+
+
+def write_records(path: str | Path, rows: Iterable[Mapping[str, Any]], kind: Kind) -> int:
+    """Write the id and the text of each row; returns how many.
+
+    Nothing is written when a row is wrong: raises `UserError` for an id that is no whole number or stands twice, for a
+    text that is none or empty, and for a file that cannot be written (a full disk).
+    """
+    path = Path(path)
+    records = [{kind.id: row[kind.id], kind.text: row[kind.text]} for row in rows]
+    read_ids(records, f"{path} (not written)", kind)
+    try:
+        with whole(path) as part:
+            part.write_text(json.dumps(records), encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); free space or choose another out=") from None
+    return len(records)
+
+
+def check_records(path: str | Path, records: Iterable[Any], asked: set[int], source: str, kind: Kind) -> int:
+    """Check the records of a file against the ids of its split, which `source` names; returns how many there are."""
+    found = read_ids(records, path, kind)
+    unknown = sorted(found - asked)
     if unknown:
-        source = " and ".join(map(str, question_files))
-        raise UserError(f"{path}: question ids that {source} has not: {listing(unknown)}; is it the same split?")
-    missing = sorted(asked - answered)
+        raise UserError(f"{path}: {kind.item} ids that {source} has not: {listing(unknown)}; is it the same split?")
+    missing = sorted(asked - found)
     if missing:
-        raise UserError(f"{path}: no answer to {len(missing):,} of {len(asked):,} questions: {listing(missing)}")
-    return len(answered)
+        count = f"{len(missing):,} of {len(asked):,} {kind.item}s"
+        raise UserError(f"{path}: {kind.missing} {count}: {listing(missing)}")
+    return len(found)
 
 
-def _check(records: Iterable[Any], path: object) -> set[int]:
-    """The ids answered, each once and with a text."""
+def read_ids(records: Iterable[Any], path: object, kind: Kind) -> set[int]:
+    """The ids of records, each once and with a text."""
     seen: set[int] = set()
     twice: set[int] = set()
     for index, record in enumerate(records):
-        if not isinstance(record, dict) or not {"question_id", "answer"} <= record.keys():
-            raise UserError(f'{path}: record {index} is {record!r}, expected {{"question_id": 1, "answer": "text"}}')
-        question_id, answer = record["question_id"], record["answer"]
-        if type(question_id) is not int:
-            raise UserError(f"{path}: record {index}: question_id is {question_id!r}, expected a whole number")
-        if not isinstance(answer, str) or not answer.strip():
-            raise UserError(f"{path}: question {question_id}: answer is {answer!r}, expected a text that is not empty")
-        if question_id in seen:
-            twice.add(question_id)
-        seen.add(question_id)
+        if not isinstance(record, dict) or not {kind.id, kind.text} <= record.keys():
+            expected = f'{{"{kind.id}": 1, "{kind.text}": "text"}}'
+            raise UserError(f"{path}: record {index} is {record!r}, expected {expected}")
+        number, text = record[kind.id], record[kind.text]
+        if type(number) is not int:
+            raise UserError(f"{path}: record {index}: {kind.id} is {number!r}, expected a whole number")
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{path}: {kind.item} {number}: {kind.text} is {text!r}, expected a text that is not empty")
+        if number in seen:
+            twice.add(number)
+        seen.add(number)
     if twice:
-        raise UserError(f"{path}: question_id stands twice: {listing(sorted(twice))}; give one answer a question")
+        raise UserError(f"{path}: {kind.id} stands twice: {listing(sorted(twice))}; give one {kind.text} a {kind.item}")
     if not seen:
-        raise UserError(f"{path}: holds no answers, expected one for each question")
+        raise UserError(f"{path}: holds no {kind.text}s, expected one for each {kind.item}")
     return seen
 
 
-def main(argv: list[str]) -> int:
-    """`limner submission check FILE QUESTIONS`; the exit code."""
-    parser = argparse.ArgumentParser(prog="limner submission", description="Files for the VQA evaluation server.")
+def main(argv: Sequence[str]) -> int:
+    """`limner submission check FILE REFERENCES`; the exit code."""
+    parser = argparse.ArgumentParser(prog="limner submission", description="Files for evaluation servers.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    check = verbs.add_parser("check", help="one answer for every question of the split, and nothing else")
-    check.add_argument("file", metavar="FILE", help="the submission: [{question_id, answer}, ...]")
-    check.add_argument("questions", metavar="QUESTIONS", help="the split's official question file")
+    check = verbs.add_parser("check", help="one answer or caption for every item of the split, and nothing else")
+    check.add_argument("file", metavar="FILE", help="[{question_id, answer}, ...] or [{image_id, caption}, ...]")
+    check.add_argument("references", metavar="REFERENCES", help="the split's official file of questions or captions")
+    check.add_argument("--split", help="which images of a Karpathy file the captions are of (default: all)")
     options = parser.parse_args(argv)
-    print(f"{options.file}: good: {check_vqa_submission(options.file, options.questions):,} answers")
+    first = list(itertools.islice(json_records(options.file, None), 1))
+    if first and isinstance(first[0], dict) and "caption" in first[0]:
+        from limner.submit_captions import check_caption_file
+
+        print(check_caption_file(options.file, options.references, options.split))
+    elif options.split is not None:
+        raise UserError(f"--split: {options.file} holds answers, whose questions are a file for each split")
+    else:
+        print(f"{options.file}: good: {check_vqa_submission(options.file, options.references):,} answers")
     return 0

@@ -47,7 +47,9 @@ def test_self_critical_rewards(shared, name):
     vocabulary = CaptionVocabulary([*words[:-1], "<unk>"])
     assert vocabulary.unk == len(words) - 1  # the published code puts its UNK last
     eos = vocabulary.eos
-    corpus = [[[*vocabulary.encode(text.split()), eos] for text in texts] for texts in golden["df_corpus_captions"].values()]
+    corpus = [
+        [[*vocabulary.encode(text.split()), eos] for text in texts] for texts in golden["df_corpus_captions"].values()
+    ]
     frequencies = DocumentFrequencies.build(ImageCaptions.of(corpus, size=eos + 1))
     assert (frequencies.images, len(frequencies.keys)) == (golden["df_idx"]["ref_len"], golden["df_idx"]["n_ngrams"])
 
@@ -55,7 +57,8 @@ def test_self_critical_rewards(shared, name):
     tokens, lengths = ours(arrays["labels"], eos)
     ends = np.cumsum(arrays["n_refs"])
     references = [
-        [tokens[k, : lengths[k]].tolist() for k in range(end - count, end)] for end, count in zip(ends, arrays["n_refs"])
+        [tokens[k, : lengths[k]].tolist() for k in range(end - count, end)]
+        for end, count in zip(ends, arrays["n_refs"])
     ]
     cider_d, bleu_4 = WEIGHTS[name]
     rewards = Rewards(

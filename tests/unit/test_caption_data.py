@@ -304,7 +304,7 @@ def test_every_setting_is_used(folder):
         ({}, {}, []),
         ({"features": [], "fit": []}, {}, ["data.features is empty", "data.fit is empty"]),
         ({}, {"global_source": "given"}, ["data.global_features is empty but model.global_source=given needs"]),
-        ({"global_features": ["x"]}, {"global_source": "mean"}, ["data.global_features is read by no model but"]),
+        ({"global_features": ["x"]}, {"global_source": "mean"}, ["data.global_features is used only with"]),
         ({"global_features": ["x"]}, {"global_source": "given"}, []),
     ],
 )

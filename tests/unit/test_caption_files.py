@@ -37,6 +37,10 @@ def words(split: CaptionSplit) -> dict[int, list[list[str]]]:
     return dict(References(split, raw=False))
 
 
+def tokenized(raw: str) -> list[str]:
+    return [word for word in tokenize(raw).split(" ") if word]
+
+
 def check(split: CaptionSplit) -> None:
     """The shapes and types that the class promises."""
     images, captions = len(split), split.captions

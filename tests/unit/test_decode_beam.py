@@ -25,7 +25,7 @@ def beams(speaker, **options):
 @pytest.mark.parametrize("finished", FINISHED)
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm["length_norm"])
 def test_equals_the_plain_search_under_every_combination_of_rules(norm, finished):
-    speaker = Speaker(words=4, images=3, seed=2)
+    speaker = Speaker(words=4, images=2, seed=2)
     for number, rules in enumerate(RULES):
         chosen = {key: value for key, value in rules.items() if value}
         size, temperature = (2, 3, 5)[number % 3], (1.0, 0.6)[number // 3 % 2]
@@ -73,7 +73,7 @@ def test_more_beams_than_captions(words, length, finished):
 
 
 def test_one_beam_is_greedy():
-    for rules in RULES:
+    for rules in RULES[::5]:
         options = {**{key: value for key, value in rules.items() if value}, **LISTS, "max_length": 7}
         speaker = Speaker(words=4, images=5, seed=4)
         beam = Beam(size=1, attention=True, **options)(speaker.step, speaker.begin(), words=4)

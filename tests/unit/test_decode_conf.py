@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 
 import pytest
 from omegaconf import OmegaConf
@@ -33,6 +34,7 @@ def test_the_schema_has_the_decoders_options_and_defaults(described, decoder):
     assert (list(REPEATABLE), list(BAD_ENDINGS)) == (schema.REPEATABLE, schema.BAD_ENDINGS)
 
 
+@cache
 def composed(option: str, *more: str):
     return preflight.compose("train", ["experiment=toy_vqa", f"decode={option}", *more], checked=False).decode
 

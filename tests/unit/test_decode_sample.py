@@ -63,7 +63,7 @@ def test_uniform_numbers_are_uniform_and_unrelated():
 def test_captions_have_the_probability_that_the_model_gives_them():
     speaker = Speaker(words=3, images=1, seed=21)
     captions = {c.tokens: c.logp for c in every_caption(speaker, 0, {"max_length": 3})}
-    decoded = Sample(n=20_000, max_length=3, seed=5)(speaker.step, speaker.begin(), words=3)
+    decoded = Sample(n=5_000, max_length=3, seed=5)(speaker.step, speaker.begin(), words=3)
     found = [tuple(t[:n]) for t, n in zip(decoded.tokens[0].tolist(), decoded.lengths[0].tolist())]
     order = {tokens: place for place, tokens in enumerate(captions)}
     counts = torch.bincount(torch.tensor([order[tokens] for tokens in found]), minlength=len(order))
@@ -75,7 +75,7 @@ def test_captions_have_the_probability_that_the_model_gives_them():
 
 def test_temperature_sharpens_and_counts_in_the_log_probability():
     speaker = Speaker(words=6, images=1, seed=22)
-    decoded = Sample(n=20_000, max_length=1, seed=1, temperature=0.5)(speaker.step, speaker.begin(), words=6)
+    decoded = Sample(n=5_000, max_length=1, seed=1, temperature=0.5)(speaker.step, speaker.begin(), words=6)
     share = (speaker.table(0, ())[0] / 0.5).softmax(0)
     tokens = decoded.tokens[0, :, 0]
     assert fair(torch.bincount(tokens, minlength=7), share)
@@ -88,7 +88,7 @@ def test_top_k_and_nucleus_cut_the_tail():
     order = share.argsort(descending=True)
 
     def counts(**options):
-        decoded = Sample(n=20_000, max_length=1, seed=2, **options)(speaker.step, speaker.begin(), words=9)
+        decoded = Sample(n=5_000, max_length=1, seed=2, **options)(speaker.step, speaker.begin(), words=9)
         tokens = decoded.tokens[0, :, 0]
         assert torch.allclose(decoded.logp[0], share.log()[tokens], rtol=0, atol=1e-12)  # the model's own
         return torch.bincount(tokens, minlength=10)

@@ -53,24 +53,28 @@ def draw(scores: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         (N,) int64.
     """
-    uniform = uniform.to(scores.device)
+    uniform = uniform.to(_wide(scores.device)).to(scores.device)
     return torch.cat([_draw(*part) for part in zip(pieces(scores), pieces(uniform))])
 
 
 def _draw(scores: Tensor, uniform: Tensor) -> Tensor:
     rows, width = scores.shape
     blocks = -(-width // BLOCK)
-    wide = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    wide = _wide(scores.device)
     peak = scores.amax(1, keepdim=True)
     weight = scores.new_zeros(rows, blocks * BLOCK)
     torch.exp(scores - peak.masked_fill(peak == -torch.inf, 0), out=weight[:, :width])
     parts = weight.unflatten(1, (blocks, BLOCK))
     upto = parts.sum(2).to(wide).cumsum(1)  # [n, blocks]
-    target = uniform.to(wide)[:, None] * upto[:, -1:]
+    target = uniform[:, None] * upto[:, -1:]
     block = _first_above(upto, target)
     before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0)
     inside = parts[torch.arange(rows, device=scores.device), block[:, 0]].to(wide).cumsum(1)  # [n, BLOCK]
     return (block * BLOCK + _first_above(inside, target - before))[:, 0]
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
 
 
 def _first_above(upto: Tensor, target: Tensor) -> Tensor:

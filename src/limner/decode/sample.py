@@ -67,7 +67,7 @@ class Sample(Decoder):
         if keys is None:
             keys = torch.arange(images)
         seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
-        numbers = uniforms(seed, keys, self.n, self.max_length).to(first_leaf(state).device)
+        numbers = uniforms(seed, keys, self.n, self.max_length)
 
         def choose(t: int, scores: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
             column = None
@@ -75,7 +75,7 @@ class Sample(Decoder):
                 scores, column = best(scores, self.top_k)
             if self.top_p is not None and self.top_p < 1:
                 scores = nucleus(scores, self.top_p)
-            drawn = draw(scores, numbers[t, row])[:, None]
+            drawn = draw(scores, numbers[t, row.cpu()])[:, None]
             token = drawn if column is None else column.gather(1, drawn)
             return token[:, 0], scores.gather(1, drawn)[:, 0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from limner.weights.package import Package
 
 class Caption(NamedTuple):
     """text: the best caption. logp: its log-probability, end included. words: of the text.
-    attention: (words, R) weight of each region for each word. beams: (text, logp) of all that were found, best first."""
+    attention: (words, R) weight of each region for each word. beams: (text, logp) of all found, best first."""
 
     text: str
     logp: float
@@ -135,10 +136,9 @@ def predict(captioner: Captioner, store: Any, config: Any) -> tuple[Iterator[Row
     if config.questions is not None:
         raise UserError("questions: the model writes captions, it answers none; leave questions= out")
     if config.get("decode") is not None:
-        settings = {name: value for name, value in config.decode.items() if not str(name).startswith("_")}
-        from limner import decode
+        from hydra.utils import instantiate
 
-        captioner.decode = getattr(decode, str(config.decode["_target_"]).rpartition(".")[2])(**settings)
+        captioner.decode = replace(instantiate(config.decode, _convert_="all"), attention=True)
     ids = store.image_ids if config.images is None else np.array([int(number) for number in config.images], np.int64)
     return rows(captioner, store, ids, config.batch_size, beams=config.beams), len(ids)
 

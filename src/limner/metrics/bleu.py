@@ -47,9 +47,7 @@ class SentenceBleu:
     """
 
     def __init__(self, references: ImageCaptions | References, *, n: int = 4) -> None:
-        fits = isinstance(references, References) and references.n == n
-        captions = references.captions if isinstance(references, References) else references
-        self.references = references if fits else References(captions, n=n)  # type: ignore[assignment]
+        self.references = References.fitting(references, n=n)
         self.n = n
 
     def score(self, hypotheses: Hypotheses, lengths: np.ndarray | None, image: np.ndarray) -> np.ndarray:
@@ -67,8 +65,8 @@ class SentenceBleu:
             references = self.references.of(images)
             found = count(part, self.n, self.references.base)
             pairs, entries = shared(found, of_row, references)
-            times = np.minimum(found.count[pairs], references.times[entries].max(1))
-            cell = found.row[pairs] * self.n + found.order[found.index[pairs]]
+            times = np.minimum(found.times[pairs], references.times[entries].max(1))
+            cell = found.row[pairs] * self.n + found.order[found.ngram[pairs]]
             total = np.bincount(cell, times, minlength=matched[here].size)
             matched[here] = total.reshape(-1, self.n)
             closest[here] = _closest(part.lengths, references.lengths[of_row])

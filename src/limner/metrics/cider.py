@@ -37,9 +37,7 @@ class CiderD:
     ) -> None:
         captions = references.captions if isinstance(references, References) else references
         self.frequencies = DocumentFrequencies.build(captions) if frequencies is None else frequencies
-        n, base = self.frequencies.n, self.frequencies.base
-        fits = isinstance(references, References) and (references.n, references.base) == (n, base)
-        self.references = references if fits else References(captions, n=n, base=base)
+        self.references = References.fitting(references, n=self.frequencies.n, base=self.frequencies.base)
         self.sigma = sigma
         self._norms: dict[int, np.ndarray] = {}
 
@@ -63,14 +61,14 @@ class CiderD:
         n, references = self.references.n, self.references.of(images)
         rows, most = len(lengths), references.times.shape[1]
         idf = self.frequencies.idf(found.keys)  # (U,)
-        weight = found.count * idf[found.index]  # (P,)
-        cell = found.row * n + found.order[found.index]  # (P,) of a table captions x n
+        weight = found.times * idf[found.ngram]  # (P,)
+        cell = found.row * n + found.order[found.ngram]  # (P,) of a table captions x n
         norm = np.bincount(cell, weight**2, rows * n) ** 0.5  # (N n,)
         reference_norm = self._norms_of(images, references)[of_row]  # (N, R, n)
 
         pairs, entries = shared(found, of_row, references)
         ours = weight[pairs][:, None]  # [m, 1]
-        theirs = references.times[entries] * idf[found.index[pairs]][:, None]  # [m, R]
+        theirs = references.times[entries] * idf[found.ngram[pairs]][:, None]  # [m, R]
         product = (np.minimum(ours, theirs) if self.clip else ours) * theirs
         dot = _sums(cell[pairs], product, rows * n).reshape(rows, n, most)
 

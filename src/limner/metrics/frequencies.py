@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import xxhash
 
 from limner.data.cache import cached
 from limner.errors import UserError
+from limner.files import whole
 from limner.metrics.ngrams import Lookup, base_for, ngrams
 from limner.metrics.sequences import ImageCaptions, flat
 
-_FORMAT = "limner document frequencies 1"
+_FORMAT = "limner document frequencies 2"
 
 
 class DocumentFrequencies:
@@ -59,17 +59,13 @@ class DocumentFrequencies:
         captions: of a corpus, with or without the end token: scored captions must be alike. words: of the vocabulary;
         their fingerprint is kept.
         """
-        keys, counts = [], []
         base = base_for(max(captions.size, len(words)))
-        key, image, order = np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        if len(captions):
-            sequences, captions_of = captions.select(np.arange(len(captions)))
-            key, row, order = ngrams(sequences, n, base)
-            image = np.repeat(np.arange(len(captions)), captions_of)[row]
-        for length in range(n):  # one length at a time: a quarter of the memory
-            here = order == length
-            unique, inverse = np.unique(key[here], return_inverse=True)
-            pairs = np.sort(inverse * np.int64(len(captions)) + image[here])
+        sequences, captions_of = captions.select(np.arange(len(captions)))
+        image_of = np.repeat(np.arange(len(captions)), captions_of)
+        keys, counts = [], []
+        for key, row in ngrams(sequences, n, base):  # one length at a time: a quarter of the memory
+            unique, inverse = np.unique(key, return_inverse=True)
+            pairs = np.sort(inverse * np.int64(len(captions)) + image_of[row])
             once = pairs[np.diff(pairs, prepend=-1) > 0]  # np.unique would hash, which is slower here
             keys.append(unique)
             counts.append(np.bincount(once // max(len(captions), 1), minlength=len(unique)))
@@ -98,33 +94,28 @@ class DocumentFrequencies:
         def build() -> tuple[dict[str, np.ndarray], Any]:
             return cls.build(captions, words=words, n=n)._entry()
 
-        key = f"df1-{n}-{captions.size}-{vocabulary_fingerprint(words)}-{captions_fingerprint(captions)}"
+        key = f"df2-{n}-{captions.size}-{vocabulary_fingerprint(words)}-{captions_fingerprint(captions)}"
         return cls._from(*cached(folder, key, build))
 
     def idf(self, keys: np.ndarray) -> np.ndarray:
-        """log(images) - log(max(1, df)) of some n-grams (K,) int64: float64 (K,)."""
+        """log(images) - log(max(1, df)) of some n-grams (K,) uint64: float64 (K,)."""
         place, known = self._lookup.find(keys)
         return np.where(known, self._idf[place], self._unknown)
 
     def count(self, *ids: int) -> int:
         """In how many images the n-gram of these ids occurs."""
-        key = ngrams(flat([ids]), len(ids), self.base)[0][-1:]
+        *_, (key, _) = ngrams(flat([ids]), len(ids), self.base)
         place, known = self._lookup.find(key)
         return int(self.counts[place[0]]) if known[0] else 0
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz` without pickle, whole or not at all. Raises `UserError` when it cannot be written."""
         arrays, meta = self._entry()
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        text = np.frombuffer(json.dumps(meta, ensure_ascii=False).encode(), np.uint8)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
-                text = np.frombuffer(json.dumps(meta, ensure_ascii=False).encode(), np.uint8)
+            with whole(Path(path)) as part, open(part, "wb") as file:
                 np.savez(file, meta=text, **arrays)  # type: ignore[arg-type]
-            os.replace(part, path)
         except OSError as error:
-            part.unlink(missing_ok=True)
             reason = error.strerror or error
             raise UserError(f"{path}: cannot be written ({reason}); free space or choose another folder") from None
 
@@ -146,7 +137,7 @@ class DocumentFrequencies:
             found = cls._from(arrays, meta)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; document frequencies are built when none are given") from None
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, EOFError, TypeError):
+        except (OSError, zipfile.BadZipFile, ValueError, LookupError, EOFError, TypeError):
             raise UserError(f"{path}: no file of document frequencies (format {_FORMAT!r}); build it again") from None
         if words is not None and found.vocabulary != (wanted := vocabulary_fingerprint(words)):
             raise UserError(
@@ -170,7 +161,7 @@ class DocumentFrequencies:
         return {"keys": self.keys, "counts": self.counts}, meta
 
     @classmethod
-    def _from(cls, arrays: dict[str, np.ndarray], meta: Any) -> DocumentFrequencies:
+    def _from(cls, arrays: Mapping[str, np.ndarray], meta: Any) -> DocumentFrequencies:
         values = {name: value for name, value in meta.items() if name != "format"}
         return cls(keys=arrays["keys"], counts=arrays["counts"], **values)
 

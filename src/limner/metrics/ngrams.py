@@ -1,9 +1,9 @@
 """n-grams as 64-bit integers, counted for many captions at once: what CIDEr and BLEU share.
 
 An n-gram of ids a, b, c, d is the number ((a' * B + b') * B + c') * B + d' modulo 2^64 with x' = x + 1. With B = 2^16
-and ids below 65,535 that is four 16-bit fields: no two n-grams of up to four words share a number. Larger vocabularies
-take an odd B of 64 bits, which makes the number a hash: among the 10^7 n-grams of a large corpus the chance that any two
-meet is 3 in a million.
+and ids below 65,535 that is four 16-bit fields: no two n-grams of up to four words share a number. Larger
+vocabularies take an odd B of 64 bits, which makes the number a hash: the chance that any two of the 10^7 n-grams of a
+large corpus meet is 3 in a million.
 
 Its key is that number times an odd constant, modulo 2^64. No two numbers share a key, and keys lie evenly over 64 bits,
 so that their highest bits say where in a sorted table to look (`Lookup`).
@@ -11,6 +11,7 @@ so that their highest bits say where in a sorted table to look (`Lookup`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,12 +36,12 @@ class NgramCounts(NamedTuple):
     keys: np.ndarray  # (U,) uint64, the different n-grams, ascending
     order: np.ndarray  # (U,) words of each, minus one
     row: np.ndarray  # (P,) caption of each pair of a caption and an n-gram in it; ascending
-    index: np.ndarray  # (P,) its n-gram, as a place in keys; ascending within a caption
-    count: np.ndarray  # (P,) how often, at least 1
+    ngram: np.ndarray  # (P,) the n-gram, as a place in keys; ascending within a caption
+    times: np.ndarray  # (P,) how often, at least 1
 
 
-def ngrams(sequences: Flat, n: int, base: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every n-gram of 1 to `n` words: `(keys, row, order)`, each (G,); row is the caption it stands in.
+def ngrams(sequences: Flat, n: int, base: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For 1 to `n` words in turn, every n-gram: `(keys, row)`, each (G,); row is the caption it stands in.
 
     Raises `UserError` for an id that does not fit the base.
     """
@@ -55,27 +56,23 @@ def ngrams(sequences: Flat, n: int, base: int) -> tuple[np.ndarray, np.ndarray, 
     left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))  # words from here to the caption's end
     word = tokens + 1
     number = word
-    numbers, rows, orders = [], [], []
     for order in range(n):
         if order:
             number = number[:-1] * base + word[order:]  # modulo 2^64, silently
         whole = left[: len(number)] > order
-        numbers.append(number[whole])
-        rows.append(row[: len(number)][whole])
-        orders.append(np.full(len(numbers[-1]), order))
-    keys = np.concatenate(numbers).view(np.uint64) * _SPREAD
-    return keys, np.concatenate(rows), np.concatenate(orders)
+        yield number[whole].view(np.uint64) * _SPREAD, row[: len(number)][whole]
 
 
 def count(sequences: Flat, n: int, base: int) -> NgramCounts:
     """The n-grams of 1 to `n` words of each caption with their counts."""
-    key, row, order = ngrams(sequences, n, base)
-    keys, inverse = np.unique(key, return_inverse=True)
+    key, row = zip(*ngrams(sequences, n, base))
+    order = np.repeat(np.arange(n), [len(some) for some in key])
+    keys, inverse = np.unique(np.concatenate(key), return_inverse=True)
     orders = np.empty(len(keys), np.int64)
     orders[inverse] = order
-    pair, times = np.unique(row * len(keys) + inverse, return_counts=True)
-    row, index = np.divmod(pair, max(len(keys), 1))
-    return NgramCounts(keys, orders, row, index, times)
+    pair, times = np.unique(np.concatenate(row) * len(keys) + inverse, return_counts=True)
+    rows, ngram = np.divmod(pair, max(len(keys), 1))
+    return NgramCounts(keys, orders, rows, ngram, times)
 
 
 class Lookup:

@@ -40,6 +40,15 @@ class References:
         self.base = base_for(captions.size) if base is None else base
         self._images: dict[int, _Image] = {}
 
+    @classmethod
+    def fitting(cls, references: ImageCaptions | References, *, n: int, base: int | None = None) -> References:
+        """The given object if its n-grams are the wanted ones (base None: in any form), else a new one."""
+        if not isinstance(references, References):
+            return cls(references, n=n, base=base)
+        if references.n == n and base in (None, references.base):
+            return references
+        return cls(references.captions, n=n, base=base)
+
     def of(self, rows: np.ndarray) -> Counted:
         """The references of some images (k,), different rows of `captions`."""
         wanted = rows.tolist()
@@ -73,10 +82,10 @@ class References:
         image = np.repeat(np.arange(len(rows)), captions)  # of each caption
         slot = np.arange(len(image)) - np.repeat(np.cumsum(captions) - captions, captions)
         unique = max(len(found.keys), 1)
-        entry, place = np.unique(image[found.row] * unique + found.index, return_inverse=True)
-        smallest = np.min_scalar_type(int(found.count.max(initial=0)))
+        entry, place = np.unique(image[found.row] * unique + found.ngram, return_inverse=True)
+        smallest = np.min_scalar_type(int(found.times.max(initial=0)))
         times = np.zeros((len(entry), int(captions.max())), smallest)
-        times[place, slot[found.row]] = found.count
+        times[place, slot[found.row]] = found.times
         of_image, index = np.divmod(entry, unique)
         keys, order = found.keys[index], found.order[index].astype(np.int8)
         cuts = np.searchsorted(of_image, np.arange(len(rows) + 1))
@@ -91,14 +100,14 @@ def shared(found: NgramCounts, of_row: np.ndarray, references: Counted) -> tuple
     """The n-grams that captions share with the references of their images.
 
     found: n-grams of N captions. of_row (N,): the image of each caption, a place among the k images of `references`.
-    Returns `(pairs, entries)`, each (m,): places in `found.row/index/count` and in `references.keys/times`.
+    Returns `(pairs, entries)`, each (m,): places in `found.row/ngram/times` and in `references.keys/times`.
     """
     unique = len(found.keys)
     place, known = Lookup(found.keys).find(references.keys)
     entries = np.flatnonzero(known)
     # places in found.keys ascend as the keys do: so do these numbers, as images ascend, too
     there = np.append(references.image[entries] * unique + place[entries], -1)
-    wanted = of_row[found.row] * unique + found.index
+    wanted = of_row[found.row] * unique + found.ngram
     at = np.searchsorted(there[:-1], wanted)
     pairs = np.flatnonzero(there[at] == wanted)
     return pairs, entries[at[pairs]]

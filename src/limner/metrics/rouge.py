@@ -24,7 +24,7 @@ class RougeL:
         self.captions = references.captions if isinstance(references, References) else references
 
     def score(self, hypotheses: Hypotheses, lengths: np.ndarray | None, image: np.ndarray) -> np.ndarray:
-        """The score of each caption, float64 (N,), in 0..1; 0 for an empty one. Arguments and errors as `CiderD.score`."""
+        """The score of each caption, float64 (N,), in 0..1. Arguments and errors as `CiderD.score`."""
         sequences = flat(hypotheses, lengths)
         rows = self.captions.rows(image, len(sequences.lengths))
         scores = np.zeros(len(rows))
@@ -47,8 +47,7 @@ class RougeL:
 def _longest_common(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The length of the longest common subsequence of each pair of rows (P, T), (P, S), padded with different ids.
 
-    Row i of the usual table is the running maximum of what row i-1 allows, so that all pairs and all places of a row are
-    one step.
+    Row i of the usual table is the running maximum of what row i-1 allows: all pairs and places of a row are one step.
     """
     best = np.zeros((len(one), other.shape[1] + 1), np.int16)
     for t in range(one.shape[1]):

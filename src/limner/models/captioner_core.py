@@ -74,7 +74,7 @@ class Prepared:
         wi1, wh1, wi2, wh2, query, score = (
             weight.to(dtype)
             for weight in (lstm1.weight_ih, lstm1.weight_hh, lstm2.weight_ih, lstm2.weight_hh)
-            + (attention.query.weight, attention.score.weight[0])
+            + (2 * attention.query.weight, 2 * attention.score.weight[0])
         )
         first, last = size + vector.shape[1], wi1.shape[1]
         self.lstm1 = LinearLedger(
@@ -90,12 +90,14 @@ class Prepared:
             "query": self.query.share(query),
             "words": self.words.share(words.weight),
         }
-        # both biases of the attention stand inside the tanh: they are added once an image
-        bias = attention.region.bias
-        keys = F.linear(regions, attention.region.weight.to(dtype), None if bias is None else _sum(attention, dtype))
-        self.score_bias = attention.score.bias
+        # keys, queries and scores are doubled for captioner_attention; both biases stand inside its tanh, so they are
+        # added once an image
+        inside = attention.region.bias
+        inside = None if inside is None else 2 * (inside + attention.query.bias).to(dtype)
+        keys = F.linear(regions, 2 * attention.region.weight.to(dtype), inside)
         self.regions = RegionLedger(regions, keys, score)
         self.handles["regions"] = self.regions.share(regions, keys, score)
+        self.score_bias = attention.score.bias
         biases = (lstm1.bias_ih + lstm1.bias_hh).to(dtype)
         self.gates = linear_map(self.handles["lstm1"], self.lstm1, "global", vector, biases)  # [i, 4h]
         self.bias2 = (lstm2.bias_ih + lstm2.bias_hh).to(dtype)

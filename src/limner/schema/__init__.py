@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from limner.schema import common, vqa
+from limner.schema import captions_data, captions_model, captions_task, common, decode, scst, vqa
 from limner.schema.keys import key, part
 
 
@@ -22,6 +22,7 @@ class Train:
     resume: str | None = key(None, "run folder to continue exactly where it stopped")
     weights: str | None = key(None, "run folder or model package whose weights and vocabulary the training starts from")
     test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
+    dropout: bool = key(True, "false: no dropout, whatever the keys of the model say")
     task: Any = key("???", "what is learned: loss, rows, score")
     model: Any = key("???", "the network")
     data: Any = key("???", "the data set")
@@ -73,8 +74,10 @@ VERBS = {"train": Train, "evaluate": Evaluate, "predict": Predict}
 GROUPS = {"trainer": common.Trainer, "logger": common.Logger, "callbacks": common.Callbacks, "paths": common.Paths}
 TARGETED = (
     common.Adamax, common.Adadelta, common.Adam, common.AdamW, common.SGD,
-    common.Constant, common.Linear, common.Steps,
+    common.Constant, common.Linear, common.Steps, common.XEThenSCST,
     vqa.VQAData, vqa.UpDownVQA, vqa.VQATask,
+    captions_data.CaptionData, captions_model.UpDownCaptioner, captions_task.CaptioningTask,
+    decode.Greedy, decode.Sample, decode.Beam, decode.DiverseBeam, scst.SCST,
 )  # fmt: skip
 
 

@@ -63,7 +63,5 @@ class CaptionData:
         if given and not data.global_features:
             faults.append("data.global_features is empty but model.global_source=given needs a vector for each image")
         if data.global_features and not given:
-            faults.append(
-                "data.global_features is read by no model but one with model.global_source=given: set it to []"
-            )
+            faults.append("data.global_features is used only with model.global_source=given: set it to [], or that")
         return faults

@@ -108,6 +108,11 @@ def train_rules(config: DictConfig) -> list[str]:
     schema = schema_for(data, "data")
     if schema is not None:
         faults += schema.train_faults(data, model)
+    if config.get("scst") is not None and config.scst.get("start_epoch") == 0 and not config.get("weights"):
+        faults.append(
+            "weights: SCST goes on from a model trained with cross-entropy: give weights=RUN, or scst.start_epoch=N to "
+            "begin with N epochs of it"
+        )
     if config.get("weights") is not None:
         faults += missing_packages(package_of(config.weights), "weights")
     if config.task.get("_target_") == "limner.tasks.vqa.VQATask":

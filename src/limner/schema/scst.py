@@ -18,8 +18,10 @@ LOSSES = (
 @dataclass
 class SCST:
     _target_: str = "limner.scst.SCST"
-    start_epoch: int = key(0, "epochs of cross-entropy before SCST begins; 0: SCST from the start, from `weights`", low=0)
-    sampler: str = key("multinomial", "where the sampled captions come from: the model's distribution, or a beam search",
+    start_epoch: int = key(
+        0, "epochs of cross-entropy before SCST begins; 0: SCST from the start, from `weights`", low=0
+    )
+    sampler: str = key("multinomial", "captions come from the model's distribution, or a beam search",
                        choices=SAMPLERS)  # fmt: skip
     samples: int = key(5, "sampled captions an image (beam: the width of the beam)", low=1)
     temperature: float = key(1.0, "divides the logits that captions are sampled from (multinomial)", low=1e-3)
@@ -36,7 +38,6 @@ class SCST:
     reward: Any = key(None, "your own reward: {_target_: package.function, _partial_: true}, or a class with __call__")
     reward_weight: float = key(1.0, "weight of your own reward")
     count_end: bool = key(True, "the end of a caption is a word of the reward's n-grams; false: captions end badly")
-    frequencies: str | None = key(None, "file of document frequencies that another run made; null: count them",
-                                  path=True)  # fmt: skip
+    frequencies: str | None = key(None, "file of document frequencies that another run made; null: count them")
     xe_weight: float = key(0.0, "share w of cross-entropy: the loss is w XE + (1 - w) SCST", low=0, high=1)
     cache: str | None = key("outputs/.cache", "folder in which document frequencies are kept; null: counted each time")

@@ -31,7 +31,7 @@ class Factors(NamedTuple):
     """`values (I, n)`: multiply -log p of each token of a sample. `count`: what the sum is divided by."""
 
     values: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # the method of the same name is of no use here
 
 
 def policy_gradient(rewards: Tensor, advantages: Tensor, lengths: Tensor) -> Factors:

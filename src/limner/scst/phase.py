@@ -134,14 +134,19 @@ class SCST:
     @property
     def signature(self) -> str:
         """How the model was trained, in one line, for every result."""
-        rewards = [f"{METRICS[name]} {weight:g}" for name, weight in self.weights.items() if weight]
+        rewards = [f"{METRICS[name]} {float(weight)}" for name, weight in self.weights.items() if weight]
         if self.own is not None:
             own = getattr(self.own, "func", self.own)  # a `_partial_` function
-            rewards.append(f"{getattr(own, '__qualname__', type(own).__qualname__)} {self.own_weight:g}")
+            rewards.append(f"{getattr(own, '__qualname__', type(own).__qualname__)} {float(self.own_weight)}")
         sampler = f"sampler={self.sampler} n={self.samples}"
         sampler += f" T={self.temperature:g}" if self.sampler == "multinomial" else ""
         sampler += " no-repeat" * self.no_repeat + " once-only" * self.once_only
-        parts = [" + ".join(rewards), f"df={self.source}", f"end={'counted' if self.count_end else 'not counted'}", sampler]
+        parts = [
+            " + ".join(rewards),
+            f"df={self.source}",
+            f"end={'counted' if self.count_end else 'not counted'}",
+            sampler,
+        ]
         if self.loss in USE_BASELINE:
             parts.append(f"baseline={self.baseline.replace('_', '-')}")
         if self.loss != "policy_gradient":
@@ -171,7 +176,7 @@ class SCST:
         base = baseline(self.baseline if compared else "none", rewards, greedy)
 
         wide = drawn.hidden.dtype if drawn.hidden.dtype == torch.float64 else torch.float32
-        to = {"device": drawn.hidden.device, "dtype": wide}
+        to: dict[str, Any] = {"device": drawn.hidden.device, "dtype": wide}
         advantages = rewards - base
         loss = loss_of(
             self.loss, drawn, model.word_layer, torch.as_tensor(rewards, **to), torch.as_tensor(advantages, **to)
@@ -180,7 +185,11 @@ class SCST:
         if greedy is not None:
             out["greedy_reward"] = summed(greedy)
         if compared:
-            out |= {"baseline": summed(base), "advantage": summed(advantages), "advantage_square": summed(advantages**2)}
+            out |= {
+                "baseline": summed(base),
+                "advantage": summed(advantages),
+                "advantage_square": summed(advantages**2),
+            }
         return out | self.endings(drawn.tokens, drawn.lengths)
 
     def reward_of(self, tokens: Tensor, lengths: Tensor, ids: np.ndarray) -> np.ndarray:
@@ -190,21 +199,21 @@ class SCST:
         return self.rewards(flat, sizes, ids.repeat(each)).reshape(images, each)
 
     def endings(self, tokens: Tensor, lengths: Tensor) -> dict[str, Loss]:
-        """Sums over captions: words, how many ended by themselves, how many with a word like `with`."""
+        """Sums over captions: words; 100 for each that ended by itself, and for each that ends with a word like `with`.
+
+        The means are words a caption and percents.
+        """
         flat, sizes = tokens.flatten(0, 1).cpu().numpy(), lengths.flatten().cpu().numpy()
         done = ended(flat, sizes, self.vocabulary.eos)
         words = sizes - done
         last = np.take_along_axis(flat, np.maximum(words - 1, 0)[:, None], 1)[:, 0]
-        return {
-            "length": summed(words),
-            "ended": summed(done),
-            "bad_endings": summed((words > 0) & np.isin(last, self.bad_endings)),
-        }
+        bad = (words > 0) & np.isin(last, self.bad_endings)
+        return {"length": summed(words), "ended": summed(100 * done), "bad_endings": summed(100 * bad)}
 
     def warnings(self, found: dict[str, Loss]) -> list[str]:
         """What to tell the user after a step, given what `losses` returned; nothing, nearly always."""
-        reward, length = (float(found[name].mean) for name in ("sample_reward", "length"))
-        return self.watch.see(reward, length + float(found["ended"].mean))
+        reward, words, done = (float(found[name].mean) for name in ("sample_reward", "length", "ended"))
+        return self.watch.see(reward, words + done / 100)
 
 
 def summed(values: np.ndarray) -> Loss:

@@ -100,7 +100,9 @@ class Rewards:
         values = np.asarray(found, np.float64)
         if values.shape != (len(captions),) or not np.isfinite(values).all():
             what = f"shape {values.shape}" if values.shape != (len(captions),) else "numbers that are not finite"
-            raise UserError(f"scst.reward: returned {what}, expected a finite number for each of {len(captions)} captions")
+            raise UserError(
+                f"scst.reward: returned {what}, expected a finite number for each of {len(captions)} captions"
+            )
         return values
 
 

@@ -6,7 +6,6 @@ STEPS = 20
 """steps whose means are looked at together"""
 LEAST_REWARD = 0.05
 """a captioner after cross-entropy has a CIDEr-D of 0.5 to 1 on its training images; 0.05 is a word here and there"""
-PAGE = "docs/scst.md"
 
 
 class Watch:
@@ -38,8 +37,8 @@ class Watch:
         if not self._short and len(self._lengths) == STEPS and mean < self.reference_length / 2:
             self._short = True
             told.append(
-                f"scst: sampled captions have {mean:.1f} tokens, references {self.reference_length:.1f}: they collapse; "
-                f"lower optim.lr, keep scst.count_end=true, or mix in scst.xe_weight=0.1 (see {PAGE})"
+                f"scst: sampled captions have {mean:.1f} tokens, references {self.reference_length:.1f}: they are "
+                "collapsing; lower optim.lr, keep scst.count_end=true, or mix in cross-entropy with scst.xe_weight=0.1"
             )
         return told
 
@@ -49,6 +48,6 @@ class Watch:
             return []
         return [
             f"scst: the mean reward of the first {STEPS} steps is {mean:.4f}, near zero, so there is nothing to learn "
-            "from; check that the model comes from cross-entropy training (weights=RUN or scst.start_epoch), that its "
-            f"vocabulary is that of these captions, and that lowercase words match (see {PAGE})"
+            "from; check that the model was trained with cross-entropy (weights=RUN, or scst.start_epoch) and what its "
+            "val/score was, that its vocabulary fits these captions, and where scst.frequencies come from"
         ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -75,6 +75,9 @@ class Task(pl.LightningModule):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What a model package must say about the task: its name, how outputs become predictions."""
+
+    def trained_as(self, descriptions: Sequence[Mapping[str, Any]]) -> None:
+        """Takes over what `describe` once said of the models that are evaluated now; most tasks need nothing of it."""
 
     def details(self) -> dict[str, Any]:
         """Everything the metric says about the last evaluation, for metrics.json."""
