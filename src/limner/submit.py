@@ -96,7 +96,9 @@ def read_ids(records: Iterable[Any], path: object, kind: Kind) -> set[int]:
             twice.add(number)
         seen.add(number)
     if twice:
-        raise UserError(f"{path}: {kind.id} stands twice: {listing(sorted(twice))}; give one {kind.text} a {kind.item}")
+        raise UserError(
+            f"{path}: {kind.id} stands twice: {listing(sorted(twice))}; expected one {kind.text} for each {kind.item}"
+        )
     if not seen:
         raise UserError(f"{path}: holds no {kind.text}s, expected one for each {kind.item}")
     return seen

@@ -72,6 +72,7 @@ def test_evaluation_needs_no_captions(folder):
     assert [batch["size"].tolist() for batch in found] == [[[120, 90]], [[121, 90]]]
     assert [batch["id"].tolist() for batch in drawn(made.val_dataloader())] == [[20], [21]]
     assert [batch["id"].tolist() for batch in drawn(made.loader("test"))] == [[30]]
+    assert [batch["id"].item() for batch in drawn(made.loader("train"))] == sorted(TRAINED)
 
 
 def test_a_store_that_knows_no_sizes(folder, tmp_path):

@@ -76,6 +76,7 @@ def test_rare_words_are_unknown(folder):
 def test_words_of_other_splits(folder):
     assert "zebra" not in data(folder).words.ids
     assert "zebra" in data(folder, words_from=["train", "val"]).words.ids
+    assert data(folder, words_from=["test"]).words.words == ("<unk>", "a", "cat")  # of no other use here
     only = data(folder, words_from=["val"]).words
     assert set(only.words) == {"<unk>", *(w for said in SAID["val"].values() for raw in said for w in spoken(raw))}
 

@@ -75,6 +75,8 @@ def test_karpathy(tmp_path):
         assert words(chosen) == {image: [spoken(raw) for raw in captions] for image, captions in shown.items()}
     both = load_captions(path, split=["restval", "train"])
     assert list(told(both)) == [10, 11, 12, 13]
+    mixed = {"images": [{"split": s, "imgid": i, "sentences": []} for i, s in ((9, "b"), (4, "a"), (7, "b"), (5, "a"))]}
+    assert list(told(load_captions(write(path, mixed), split="a"))) == [4, 5]
 
 
 def test_a_karpathy_files_own_words_are_taken_as_they_are(tmp_path):
@@ -261,6 +263,7 @@ FAULTS = {
         r"sentences\[0\]: found",
     ),
     "raw a number": (saying(["a"], 3), r"sentences\[0\]: found"),
+    "raw missing": ({"images": [{**IMAGE, "sentences": [{"raw": None}]}]}, r"sentences\[0\]: found \{'raw': None\}"),
     "neither": ({"images": [{**IMAGE, "sentences": [{}]}]}, r"sentences\[0\]: found \{\}, expected"),
     "both kinds": (
         {"images": [IMAGE], "annotations": []},
@@ -310,6 +313,7 @@ def test_faults_say_where_and_what(tmp_path, fault):
             r"images\[0\]: field 'file_name' is missing, expected the name of a file with",
         ),
         ({"images": [IMAGE, {**IMAGE, "cocoid": 6}]}, r"image ids stand twice: 5;"),
+        ({"images": [IMAGE, {**IMAGE, "filename": "a_6.jpg"}]}, r"image ids stand twice: 5;"),
         ({"annotations": [{"image_id": 1, "caption": "x"}]}, r"lists no images with their file_name, which image_ids="),
     ],
 )

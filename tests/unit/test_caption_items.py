@@ -131,9 +131,7 @@ def test_encoded_is_what_encode_gives(tmp_path):
 def test_a_vocabulary_without_unknown_words(tmp_path):
     split = split_of(tmp_path, SPOKEN)
     bare = CaptionVocabulary(["a", "dog", "red", "ball"])
-    with pytest.raises(
-        UserError, match=r"data\.captions: words not in the vocabulary of 4, .* no <unk>: 'cat';"
-    ):
+    with pytest.raises(UserError, match=r"data\.captions: words not in the vocabulary of 4, .* no <unk>: 'cat';"):
         CaptionItems(split, bare, max_length=16)
     known = CaptionItems(split.take([0, 1]), bare, max_length=16)  # only the words of these images are looked at
     assert known.unknown_share() == 0

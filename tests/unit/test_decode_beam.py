@@ -29,7 +29,7 @@ def test_equals_the_plain_search_under_every_combination_of_rules(norm, finished
     for number, rules in enumerate(RULES):
         chosen = {key: value for key, value in rules.items() if value}
         size, temperature = (2, 3, 5)[number % 3], (1.0, 0.6)[number // 3 % 2]
-        options = {**chosen, **LISTS, **norm, "finished": finished, "max_length": 6, "temperature": temperature}
+        options = {**chosen, **LISTS, **norm, "finished": finished, "max_length": 5, "temperature": temperature}
         decoded, expected = beams(speaker, size=size, attention=number % 5 == 0, **options)
         brute_force.check(decoded, speaker, expected)
 
@@ -38,7 +38,7 @@ def test_equals_the_plain_search_under_every_combination_of_rules(norm, finished
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm["length_norm"])
 def test_keep_returns_the_first_captions_of_the_whole_search(norm, finished):
     steps, rows = Counter(), Counter()
-    for seed, keep in itertools.product(range(6), (None, 1, 2)):
+    for seed, keep in itertools.product(range(4), (None, 1, 2)):
         speaker = Speaker(words=6, images=4, seed=seed, ends=1.0)
         options = {**norm, "finished": finished, "max_length": 9, "size": 4}
         decoded = Beam(keep=keep, **options)(speaker.step, speaker.begin(), words=6)
@@ -54,7 +54,7 @@ def test_keep_returns_the_first_captions_of_the_whole_search(norm, finished):
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm["length_norm"])
 def test_ties_are_decided(norm, finished):
     """Logits are 0 or 1, so most scores are equal: the result is still the one that the rule of ties names."""
-    for seed in range(12):
+    for seed in range(8):
         speaker = Speaker(words=5, images=2, seed=seed, levels=2)
         decoded, expected = beams(speaker, size=3, max_length=5, finished=finished, **norm)
         brute_force.check(decoded, speaker, expected)
@@ -149,7 +149,7 @@ def test_half_precision_is_widened():
 @pytest.mark.parametrize("finished", FINISHED)
 @pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm["length_norm"])
 def test_diverse_beams_equal_the_plain_ones(norm, finished):
-    for number, rules in enumerate(RULES[::4]):
+    for number, rules in enumerate(RULES[::7]):
         speaker = Speaker(words=5, images=2, seed=number, ends=0.5)
         size, groups = ((6, 3), (4, 2), (3, 3), (4, 1))[number % 4]
         options = {**{key: value for key, value in rules.items() if value}, **LISTS, **norm, "finished": finished}

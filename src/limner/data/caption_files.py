@@ -231,9 +231,7 @@ class _Reader:
             self.caption(number, record["caption"])
 
     def caption(self, image: int, raw: str, words: list[str] | None = None) -> None:
-        """A caption and its words (None: the COCO tokeniser's). `TypeError` when a part of it is no text."""
-        if not isinstance(raw, str):
-            raise TypeError
+        """A caption and its words (None: the COCO tokeniser's). `TypeError` when `words` are no words."""
         if words is None:
             words = self.tokenized(raw)
         elif not isinstance(words, list) or "" in words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from limner.data.caption_split import CaptionSplit, spans
+from limner.data.caption_split import CaptionSplit
 from limner.data.caption_words import CaptionVocabulary
 from limner.errors import UserError
 
@@ -33,13 +33,13 @@ class CaptionItems:
 
     def __init__(self, split: CaptionSplit, words: CaptionVocabulary, *, max_length: int) -> None:
         self.split, self.words, self.max_length = split, words, max_length
-        spoken = np.flatnonzero(np.diff(split.offsets))  # a full stop alone has no word: nothing to learn from
-        places, self.offsets = spans(split.offsets, spoken)
-        self.tokens = encoded(split, words)[places]
+        self.tokens = encoded(split, words)
+        counts = np.diff(split.offsets)
+        spoken = counts > 0  # a full stop alone has no word: nothing to learn from
+        self.counts = counts[spoken]
+        self.offsets = np.concatenate([[0], np.cumsum(self.counts)])
         self.owner = np.repeat(np.arange(len(split)), np.diff(split.first))[spoken]
-        self.first = np.zeros(len(split) + 1, np.int64)
-        np.cumsum(np.bincount(self.owner, minlength=len(split)), out=self.first[1:])
-        self.counts = np.diff(self.offsets)
+        self.first = np.searchsorted(self.owner, np.arange(len(split) + 1))
         self.lengths = np.where(self.counts > max_length, max_length, self.counts + 1)
 
     def __len__(self) -> int:

@@ -62,7 +62,7 @@ class CaptionOrder:
             `len(self)` arrays of caption indices, int64, ascending: the captions of an image stand together.
         """
         captions, starts = self._draw(epoch)
-        return [np.sort(captions[spans(starts, np.sort(images))[0]]) for images in self.images.batches(epoch)]
+        return [np.sort(captions[spans(starts, images)[0]]) for images in self.images.batches(epoch)]
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The captions of an epoch, and where among them those of each image begin (I+1,)."""

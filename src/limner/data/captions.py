@@ -237,7 +237,7 @@ class CaptionData(RegionData):
 
     def use(self, task: Any, split: str) -> None:
         """Tells the task what people said about the images of a split; None when the file has no captions."""
-        task.references = dict(self.references(split, raw=True)) if self.splits[split].annotated else None
+        task.references = dict(self.references(split, raw=True)) or None
 
     def setup(self, stage: str) -> None:
         if stage == "fit" and self.trainer is not None:
@@ -255,7 +255,7 @@ class CaptionData(RegionData):
         from limner.submit_captions import check_caption_submission, write_caption_submission
 
         write_caption_submission(path, rows)
-        check_caption_submission(path, self.splits[split].image_id.tolist())
+        check_caption_submission(path, self.splits[split].image_id.tolist(), f"the split {split}")
         return path
 
     # --- packages ---

@@ -78,7 +78,7 @@ class CaptionMetrics:
             raise UserError("references: no images, expected the captions of at least one")
         self.metrics, self.java, self.tokenizer = tuple(metrics), java, tokenizer
         self.places = {image: place for place, image in enumerate(references)}
-        self.lines = [[self._line(caption) for caption in captions] for captions in references.values()]
+        self.lines = _lines(references.values(), tokenizer)
         if bare := [image for image, lines in zip(self.places, self.lines) if not lines]:
             raise UserError(f"images without any reference caption: {listing(bare)}; drop these images")
         if frequencies is not None and not frequencies.words:
@@ -88,6 +88,10 @@ class CaptionMetrics:
         captions = _numbered(self.lines, self.ids)
         self.frequencies = frequencies or DocumentFrequencies.build(captions)
         self.references = References(captions, base=self.frequencies.base)
+        kinds = {"cider_d": CiderD, "cider": Cider}
+        self.ciders = {
+            name: kind(self.references, self.frequencies) for name, kind in kinds.items() if name in self.metrics
+        }
 
     @property
     def signature(self) -> str:
@@ -102,7 +106,7 @@ class CaptionMetrics:
         Raises `UserError` when an image of the references has no caption, or a caption no references.
         """
         self._check(captions)
-        lines = [self._line(captions[image]) for image in self.places]
+        (lines,) = _lines([[captions[image] for image in self.places]], self.tokenizer)
         tokens = [_ids(line, self.ids) for line in lines]
         image = np.arange(len(tokens))
         each: dict[str, np.ndarray] = {}
@@ -116,16 +120,15 @@ class CaptionMetrics:
             statistics.append(Statistic(names, np.concatenate(fields, 1).astype(np.float64), _bleu_of_sums))
         if "rouge" in self.metrics:
             each["rouge_l"] = RougeL(self.references).score(tokens, None, image)
-        for name, metric in (("cider_d", CiderD), ("cider", Cider)):
-            if name in self.metrics:
-                each[name] = metric(self.references, self.frequencies).score(tokens, None, image)
-                if self.frequencies.images == 1:
-                    notes.append(f"{name} is 0: document frequencies of one image say nothing; give frequencies=")
+        for name, metric in self.ciders.items():
+            each[name] = metric.score(tokens, None, image)
+            if self.frequencies.images == 1:
+                notes.append(f"{name} is 0: document frequencies of one image say nothing; give frequencies=")
         if self.java:
-            counts23, note = java_parts.meteor(lines, self.lines)
-            if counts23 is not None:
-                each["meteor"] = java_parts.meteor_score(counts23)
-                statistics.append(Statistic(("meteor",), counts23, _meteor_of_sums))
+            meteor, note = java_parts.meteor(lines, self.lines)
+            if meteor is not None:
+                each["meteor"] = java_parts.meteor_score(meteor)
+                statistics.append(Statistic(("meteor",), meteor, _meteor_of_sums))
             spice, other = java_parts.spice(lines, self.lines)
             if spice is not None:
                 each["spice"] = spice
@@ -147,15 +150,13 @@ class CaptionMetrics:
     def _check(self, captions: Mapping[Any, Caption]) -> None:
         missing = [image for image in self.places if image not in captions]
         unknown = [image for image in captions if image not in self.places]
-        told = (
-            [f"{len(missing):,} of {len(self.places):,} images have no caption ({listing(missing)})"] if missing else []
-        )
-        told += [f"{len(unknown):,} captions have no references ({listing(unknown)})"] if unknown else []
+        told = []
+        if missing:
+            told.append(f"{len(missing):,} of {len(self.places):,} images have no caption ({listing(missing)})")
+        if unknown:
+            told.append(f"{len(unknown):,} captions have no references ({listing(unknown)})")
         if told:
             raise UserError(f"captions and references differ: {' and '.join(told)}; give one caption an image")
-
-    def _line(self, caption: Caption) -> str:
-        return self.tokenizer(caption) if isinstance(caption, str) else " ".join(caption)
 
 
 def score(
@@ -169,9 +170,8 @@ def text_frequencies(
     references: Mapping[Hashable, Iterable[Caption]], *, tokenizer: Callable[[str], str] = tokenize
 ) -> DocumentFrequencies:
     """Document frequencies of a corpus of captions as text, for scoring other images or a single one."""
-    lines = [[tokenizer(c) if isinstance(c, str) else " ".join(c) for c in some] for some in references.values()]
     ids: dict[str, int] = {}
-    captions = _numbered(lines, ids)
+    captions = _numbered(_lines(references.values(), tokenizer), ids)
     return DocumentFrequencies.build(captions, words=tuple(ids))
 
 
@@ -183,6 +183,11 @@ def lines_of(scores: CaptionScores, intervals: Mapping[str, tuple[float, float]]
         low, high = (intervals or {}).get(name, (None, None))
         table.append(f"{LABELS[name]:{width}s} {value:7.2f}" + ("" if low is None else f"   {low:.2f} to {high:.2f}"))
     return table + scores.notes
+
+
+def _lines(captions: Iterable[Iterable[Caption]], tokenizer: Callable[[str], str]) -> list[list[str]]:
+    """Captions of images as tokens with spaces between them."""
+    return [[tokenizer(one) if isinstance(one, str) else " ".join(one) for one in some] for some in captions]
 
 
 def _numbered(lines: Sequence[Sequence[str]], ids: dict[str, int]) -> ImageCaptions:

@@ -73,7 +73,7 @@ class CiderD:
         dot = _sums(cell[pairs], product, rows * n).reshape(rows, n, most)
 
         both = norm.reshape(rows, n, 1) * reference_norm.transpose(0, 2, 1)  # [N, n, R]
-        similar = np.divide(dot, both, out=np.zeros_like(dot), where=both > 0).mean(1)  # [N, R]
+        similar = np.divide(dot, both, out=np.zeros(dot.shape), where=both > 0).mean(1)  # [N, R]
         if self.clip:
             bigrams = np.maximum(references.lengths - 1, 0)[of_row]
             delta = np.maximum(lengths - 1, 0)[:, None] - bigrams

@@ -67,10 +67,7 @@ def meteor(
         if counts.shape != (len(lines), _FIELDS):
             raise ValueError
     except ValueError:
-        return (
-            None,
-            f"METEOR not computed: its answer is no list of {_FIELDS} counts for each of {len(lines):,} captions",
-        )
+        return None, f"METEOR not computed: it did not answer {_FIELDS} counts for each of {len(lines):,} captions"
     # one chunk that covers caption and reference is no fragmentation, in a corpus, too
     whole = (counts[:, 20] == 1) & (counts[:, 21] == counts[:, 0]) & (counts[:, 22] == counts[:, 1])
     counts[whole, 20] = 0

@@ -108,17 +108,16 @@ class Prepared:
         Where dropout does not make every occurrence of a word different, each distinct word is multiplied once. (On a
         CUDA device that would wait for a count, which costs more than the product.)
         """
-        base = self.gates.index_select(0, image)
         if not self.dropout and tokens.device.type == "cpu":
             distinct, where = torch.unique(tokens, return_inverse=True)
             if 2 * len(distinct) < len(tokens):
-                return base + self._words(distinct, None).index_select(0, where)
-        return self._words(tokens, base)
+                return self.gates.index_select(0, image) + self._words(distinct).index_select(0, where)
+        return self._words(tokens, self.gates, image)
 
-    def _words(self, tokens: Tensor, base: Tensor | None) -> Tensor:
+    def _words(self, tokens: Tensor, base: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         x = embed(self.handles["words"], self.words, tokens, self.dtype)
         x = dropped(F.relu(x) if self.word_relu else x, self.dropout, True)
-        return linear_map(self.handles["lstm1"], self.lstm1, "word", x, base)
+        return linear_map(self.handles["lstm1"], self.lstm1, "word", x, base, rows)
 
     def step(self, gates: Tensor, state: Hidden | None, image: Tensor, groups: Groups) -> tuple[Hidden, Tensor]:
         """One step for n rows.

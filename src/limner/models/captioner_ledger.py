@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+MANY = 48  # rows from which a transposed copy of a weight pays, if there are a few such products
 ROWS = 2048  # noted rows at which they are multiplied and forgotten: large enough for a fast product
 
 
@@ -78,6 +79,7 @@ class LinearLedger(Ledger):
     def __init__(self, blocks: dict[str, tuple[int, int, int]], *values: Tensor) -> None:
         super().__init__(*values)
         self.blocks = blocks
+        self._transposed: dict[str, Tensor] = {}
         self.clear()
 
     def weight(self, name: str) -> Tensor:
@@ -85,39 +87,50 @@ class LinearLedger(Ledger):
         which, first, last = self.blocks[name]
         return self.values[which][:, first:last]
 
+    def transposed(self, name: str, rows: int) -> Tensor:
+        """The block as `(inputs, outputs)`, for a product with `rows` rows.
+
+        On a CPU it is copied in that order the first time that there are many: a product of a hundred rows is an
+        eighth faster with it, and a recurrence makes many.
+        """
+        if name not in self._transposed and (rows < MANY or self.values[0].device.type != "cpu"):
+            return self.weight(name).t()
+        if name not in self._transposed:
+            self._transposed[name] = self.weight(name).t().contiguous()
+        return self._transposed[name]
+
     def note(self, doutputs: Tensor, inputs: dict[str, Tensor]) -> None:
         """The gradient of outputs `(n, outputs)` that are a sum of blocks of `inputs (n, *)`."""
-        for name, x in inputs.items():
-            self.noted.setdefault(name, []).append((doutputs, x))
-            self.rows[name] = self.rows.get(name, 0) + len(x)
-            if self.rows[name] >= ROWS:
-                self.multiply(name)
-
-    def multiply(self, name: str) -> None:
-        """Adds what is noted for a block to its gradient."""
-        noted, self.noted[name], self.rows[name] = self.noted[name], [], 0
-        if not noted:
+        names = tuple(inputs)
+        if not names:
             return
-        which, first, last = self.blocks[name]
-        if self.gradients[which] is None:
-            self.gradients[which] = torch.empty_like(self.values[which], memory_format=torch.contiguous_format)
-        douts, xs = (_joined(parts) for parts in zip(*noted))
-        target = self.gradients[which][:, first:last]
-        if name in self.started:
-            target.addmm_(douts.t(), xs)
-        else:
-            torch.mm(douts.t(), xs, out=target)
-            self.started.add(name)
+        self.noted.setdefault(names, []).append((doutputs, *inputs.values()))
+        if sum(len(entry[0]) for entry in self.noted[names]) >= ROWS:
+            self.multiply(names)
+
+    def multiply(self, names: tuple[str, ...]) -> None:
+        """Adds what is noted for these blocks to their gradients."""
+        noted = self.noted.pop(names)
+        douts, *inputs = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*noted))
+        for name, x in zip(names, inputs):
+            which, first, last = self.blocks[name]
+            if self.gradients[which] is None:
+                self.gradients[which] = torch.empty_like(self.values[which], memory_format=torch.contiguous_format)
+            target = self.gradients[which][:, first:last]
+            if name in self.started:
+                target.addmm_(douts.t(), x)
+            else:
+                torch.mm(douts.t(), x, out=target)
+                self.started.add(name)
 
     def clear(self) -> None:
-        self.noted: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        self.rows: dict[str, int] = {}
+        self.noted: dict[tuple[str, ...], list[tuple[Tensor, ...]]] = {}
         self.started: set[str] = set()
         self.gradients: list[Any] = [None] * len(self.values)
 
     def settle(self) -> Sequence[Tensor | None]:
-        for name in list(self.noted):
-            self.multiply(name)
+        for names in list(self.noted):
+            self.multiply(names)
         for name, (which, first, last) in self.blocks.items():
             if self.gradients[which] is not None and name not in self.started:
                 self.gradients[which][:, first:last] = 0
@@ -125,31 +138,40 @@ class LinearLedger(Ledger):
 
 
 class _Map(torch.autograd.Function):
-    """x W^T for one block, onto `base` when there is one."""
+    """x W^T for one block, onto rows of `base` when there is one."""
 
     @staticmethod
-    def forward(ctx, handle: Tensor, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x)
+    def forward(ctx, handle, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None, rows: Tensor | None):
+        ctx.save_for_backward(x, rows)
         ctx.ledger, ctx.name = ledger, name
+        ctx.base = None if base is None else base.shape
         weight = ledger.weight(name).t()
+        if rows is not None:
+            assert base is not None
+            return base.index_select(0, rows).addmm_(x, weight)
         return torch.mm(x, weight) if base is None else torch.addmm(base, x, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dout: Tensor):
-        (x,) = ctx.saved_tensors
+        x, rows = ctx.saved_tensors
         ledger, need = ctx.ledger, ctx.needs_input_grad
         if need[0]:
             ledger.open()
             ledger.note(dout, {ctx.name: x})
         dx = torch.mm(dout, ledger.weight(ctx.name)) if need[3] else None
-        return dout.new_zeros(()), None, None, dx, dout if need[4] else None
+        dbase = None
+        if need[4]:
+            dbase = dout.sum_to_size(ctx.base) if rows is None else dout.new_zeros(ctx.base).index_add_(0, rows, dout)
+        return dout.new_zeros(()), None, None, dx, dbase, None
 
 
-def linear_map(handle: Tensor, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None = None) -> Tensor:
-    """`base + x W^T` with the block `name`: `x (n, inputs)`, `base (n, outputs)` or None, to `(n, outputs)`."""
-    return _Map.apply(handle, ledger, name, x, base)
+def linear_map(
+    handle: Tensor, ledger: LinearLedger, name: str, x: Tensor, base: Tensor | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """`x W^T` with the block `name`: `x (n, inputs)` to `(n, outputs)`.
 
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    Args:
+        base: added: `(n, outputs)` or `(outputs,)`, or with `rows (n,)` any `(m, outputs)`, of which each takes one.
+    """
+    return _Map.apply(handle, ledger, name, x, base, rows)

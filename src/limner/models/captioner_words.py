@@ -51,7 +51,7 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
     losses = torch.empty_like(log_probs)
     made = None
     if gradients:
-        made = _Gradients(torch.empty_like(hidden), torch.zeros_like(weight), torch.zeros_like(bias))
+        made = _Gradients(torch.empty_like(hidden), torch.empty_like(weight), torch.zeros_like(bias))
     # rows that start at multiples of 64 bytes: with 10,011 outputs the product is half as fast again
     aligned = -(-outputs // 16) * 16
     space = hidden.new_full((rows, aligned), -torch.inf)
@@ -77,7 +77,7 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
         # as if every factor were 1: factors are put on the smaller sides
         dlogits, factor = dlogits.to(x.dtype)[:, :outputs], factors[part].to(x.dtype)
         torch.mm(dlogits, weight, out=made.hidden[part]).mul_(factor.unsqueeze(1))
-        made.weight.addmm_(dlogits.t(), x * factor.unsqueeze(1))
+        torch.addmm(made.weight, dlogits.t(), x * factor.unsqueeze(1), beta=1 if a else 0, out=made.weight)
         made.bias.addmv_(dlogits.t(), factor)
     return log_probs, losses, made
 
@@ -86,17 +86,22 @@ class _WordLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, factors, smoothing):
         with torch.autocast(hidden.device.type, enabled=False):
-            needed = any(ctx.needs_input_grad)
-            log_probs, losses, made = _run(hidden, weight, bias, targets, factors, smoothing, needed)
-        if made is not None:
-            ctx.save_for_backward(*made)
+            log_probs, losses, ctx.made = _run(
+                hidden, weight, bias, targets, factors, smoothing, any(ctx.needs_input_grad)
+            )
+        ctx.save_for_backward(hidden, weight, bias, targets, factors)
+        ctx.smoothing = smoothing
         ctx.mark_non_differentiable(log_probs)
         return (losses * factors).sum(), log_probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dtotal, _):
-        return *((g * dtotal.to(g.dtype)) for g in ctx.saved_tensors), None, None, None
+        made, ctx.made = ctx.made, None  # they are given away: a second backward pass has to make them again
+        if made is None:
+            with torch.autocast(dtotal.device.type, enabled=False):
+                made = _run(*ctx.saved_tensors, ctx.smoothing, True)[2]
+        return *(g.mul_(dtotal.to(g.dtype)) for g in made), None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
