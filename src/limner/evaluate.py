@@ -96,8 +96,9 @@ def run(config: DictConfig, described: DictConfig, folders: list[Path], out: Pat
     data.prepare()
     for each in packages:
         data.expect(each)
-    described.optim = None
+    described.optim = described.scst = None  # a reward of one's own need not be there any more
     task = build.build_task(described, data, one_model(packages))
+    task.trained_as([each.meta for each in packages])
     task.detailed = True
     data.use(task, config.split)
     trainer = build.build_trainer(config)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from small_scst import SAID, WORDS, batch, model, references, vocabulary
 
 from limner.decode import Beam, Greedy
+from limner.decode.rules import REPEATABLE
 from limner.errors import UserError
 from limner.models.caption_ensemble import CaptionEnsemble
 from limner.optim import XEThenSCST
@@ -297,7 +298,7 @@ def test_scores_after_an_epoch():
 
 
 def test_a_detailed_evaluation():
-    made = task(java=False, decode=Beam(size=3, no_repeat=True))
+    made = task(java=False, decode=Beam(size=3, no_repeat=True, repeatable=list(REPEATABLE)))
     made.detailed, made.references = True, {11: SAID[11], 12: SAID[12]}
     given = rows()
     made.scores = made.score(given)

@@ -61,7 +61,7 @@ class Captioner:
         self.device = torch.device(device)
         self.model: Any = one_model(packages).eval().to(self.device)
         self.vocabulary = CaptionVocabulary(self.package.vocab["words"])
-        self.decode = decode or Beam(size=5, attention=True)
+        self.decode = decode or Beam(attention=True)
         self.feature_dim = int(self.package.sizes["feature_dim"])
         self.geometry = any(package.sizes.get("geometry") for package in packages)
 
@@ -138,7 +138,10 @@ def predict(captioner: Captioner, store: Any, config: Any) -> tuple[Iterator[Row
     if config.get("decode") is not None:
         from hydra.utils import instantiate
 
-        captioner.decode = replace(instantiate(config.decode, _convert_="all"), attention=True)
+        captioner.decode = instantiate(config.decode, _convert_="all")
+    captioner.decode = replace(captioner.decode, attention=True)
+    if config.beams and hasattr(captioner.decode, "keep"):
+        captioner.decode = replace(captioner.decode, keep=None)
     ids = store.image_ids if config.images is None else np.array([int(number) for number in config.images], np.int64)
     return rows(captioner, store, ids, config.batch_size, beams=config.beams), len(ids)
 

@@ -92,8 +92,8 @@ class Prepared:
         }
         # keys, queries and scores are doubled for captioner_attention; both biases stand inside its tanh, so they are
         # added once an image
-        inside = attention.region.bias
-        inside = None if inside is None else 2 * (inside + attention.query.bias).to(dtype)
+        biased = attention.region.bias is not None
+        inside = 2 * (attention.region.bias + attention.query.bias).to(dtype) if biased else None
         keys = F.linear(regions, 2 * attention.region.weight.to(dtype), inside)
         self.regions = RegionLedger(regions, keys, score)
         self.handles["regions"] = self.regions.share(regions, keys, score)

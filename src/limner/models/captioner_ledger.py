@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-MANY = 48  # rows from which a transposed copy of a weight pays, if there are a few such products
 ROWS = 2048  # noted rows at which they are multiplied and forgotten: large enough for a fast product
 
 
@@ -79,25 +78,12 @@ class LinearLedger(Ledger):
     def __init__(self, blocks: dict[str, tuple[int, int, int]], *values: Tensor) -> None:
         super().__init__(*values)
         self.blocks = blocks
-        self._transposed: dict[str, Tensor] = {}
         self.clear()
 
     def weight(self, name: str) -> Tensor:
         """The block `(outputs, inputs)`: a view."""
         which, first, last = self.blocks[name]
         return self.values[which][:, first:last]
-
-    def transposed(self, name: str, rows: int) -> Tensor:
-        """The block as `(inputs, outputs)`, for a product with `rows` rows.
-
-        On a CPU it is copied in that order the first time that there are many: a product of a hundred rows is an
-        eighth faster with it, and a recurrence makes many.
-        """
-        if name not in self._transposed and (rows < MANY or self.values[0].device.type != "cpu"):
-            return self.weight(name).t()
-        if name not in self._transposed:
-            self._transposed[name] = self.weight(name).t().contiguous()
-        return self._transposed[name]
 
     def note(self, doutputs: Tensor, inputs: dict[str, Tensor]) -> None:
         """The gradient of outputs `(n, outputs)` that are a sum of blocks of `inputs (n, *)`."""

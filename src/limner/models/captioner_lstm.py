@@ -23,7 +23,7 @@ class _Step(torch.autograd.Function):
     def forward(ctx, handle, ledger, names, base, cell, *inputs):
         gates = None
         for name, x in zip(names, inputs):
-            weight = ledger.transposed(name, len(x))
+            weight = ledger.weight(name).t()
             gates = torch.addmm(base, x, weight) if gates is None else gates.addmm_(x, weight)
         gates = base.clone() if gates is None else gates
         gates = gates if gates.dtype == torch.float64 else gates.float()  # half precision is for matrix products only

@@ -52,6 +52,8 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
     made = None
     if gradients:
         made = _Gradients(torch.empty_like(hidden), torch.empty_like(weight), torch.zeros_like(bias))
+        if not len(hidden):
+            made.weight.zero_()
     # rows that start at multiples of 64 bytes: with 10,011 outputs the product is half as fast again
     aligned = -(-outputs // 16) * 16
     space = hidden.new_full((rows, aligned), -torch.inf)

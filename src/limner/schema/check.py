@@ -191,6 +191,8 @@ def advice_for(key: str) -> str:
         return "make it with: limner features extract images=DIR out=FILE, or: limner features convert OLD NEW"
     if key == "data.glove":
         return "fetch glove.6B.zip from nlp.stanford.edu/projects/glove, or start from random words: data.glove=null"
+    if key.startswith("data.captions"):
+        return "fetch COCO's captions from cocodataset.org, or Karpathy's caption_datasets.zip, into data.folder"
     if key.startswith(("data.questions", "data.annotations")):
         return "fetch the VQA v2 zips from visualqa.org into data.folder, or leave the split out of data.words_from"
     return f"correct {key}, or set it to null"

@@ -184,9 +184,12 @@ class CaptioningTask(Task):
 
 def written(decoder: Any) -> str:
     """A decoder in one line: its name and the options that are not the defaults."""
-    changed = [
-        f"{f.name}={getattr(decoder, f.name)!r}" for f in fields(decoder) if getattr(decoder, f.name) != f.default
-    ]
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, (list, tuple)) else value  # a YAML file has no tuples
+
+    options = {field.name: (plain(getattr(decoder, field.name)), plain(field.default)) for field in fields(decoder)}
+    changed = [f"{name}={value!r}" for name, (value, default) in options.items() if value != default]
     return f"{type(decoder).__name__}({', '.join(changed)})"
 
 

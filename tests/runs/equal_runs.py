@@ -1,0 +1,39 @@
+"""Are two run folders equal to the byte?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+
+def status(run: Path) -> dict:
+    return json.loads((run / "status.json").read_text())
+
+
+def leaves(value, name=""):
+    """`(path, tensor)` of every tensor in a checkpoint."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, f"{name}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for key, item in enumerate(value):
+            yield from leaves(item, f"{name}/{key}")
+
+
+def same(run: Path, other: Path) -> None:
+    """Weights, optimiser state, logged lines, metrics and rows are equal to the byte."""
+    for name in ("last.ckpt", "best.ckpt"):
+        a, b = (torch.load(r / "checkpoints" / name, weights_only=True) for r in (run, other))
+        for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+            mine, theirs = dict(leaves(a[part])), dict(leaves(b[part]))
+            assert mine.keys() == theirs.keys()
+            assert [k for k in mine if mine[k].numpy().tobytes() != theirs[k].numpy().tobytes()] == [], (name, part)
+        assert a["global_step"] == b["global_step"]
+        assert a["epoch"] == b["epoch"]
+    assert (run / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    for name in ("result.json", "package/model.safetensors", "package/vocab.json", "eval/test/metrics.json"):
+        assert (run / name).read_bytes() == (other / name).read_bytes(), name
