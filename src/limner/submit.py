@@ -1,6 +1,7 @@
 """Challenge files: written from rows, and checked before they are uploaded.
 
 A file is a list of objects with an id and a text: answers to questions here, captions of images in `submit_captions`.
+Ranks of candidate answers, with no text, are in `submit_visdial`.
 """
 
 from __future__ import annotations
@@ -108,9 +109,10 @@ def main(argv: Sequence[str]) -> int:
     """`limner submission check FILE REFERENCES`; the exit code."""
     parser = argparse.ArgumentParser(prog="limner submission", description="Files for evaluation servers.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    check = verbs.add_parser("check", help="one answer or caption for every item of the split, and nothing else")
-    check.add_argument("file", metavar="FILE", help="[{question_id, answer}, ...] or [{image_id, caption}, ...]")
-    check.add_argument("references", metavar="REFERENCES", help="the split's official file of questions or captions")
+    check = verbs.add_parser("check", help="one answer, caption or ranking for every item, and nothing else")
+    kinds = "[{question_id, answer}, ...], [{image_id, caption}, ...] or [{image_id, round_id, ranks}, ...]"
+    check.add_argument("file", metavar="FILE", help=kinds)
+    check.add_argument("references", metavar="REFERENCES", help="the split's file of questions, captions or dialogs")
     check.add_argument("--split", help="which images of a Karpathy file the captions are of (default: all)")
     options = parser.parse_args(argv)
     first = list(itertools.islice(json_records(options.file, None), 1))
@@ -119,7 +121,11 @@ def main(argv: Sequence[str]) -> int:
 
         print(check_caption_file(options.file, options.references, options.split))
     elif options.split is not None:
-        raise UserError(f"--split: {options.file} holds answers, whose questions are a file for each split")
+        raise UserError(f"--split: {options.file} holds no captions: questions and dialogs are a file for each split")
+    elif first and isinstance(first[0], dict) and "ranks" in first[0]:
+        from limner.submit_visdial import check_dialog_file
+
+        print(check_dialog_file(options.file, options.references))
     else:
         print(f"{options.file}: good: {check_vqa_submission(options.file, options.references):,} answers")
     return 0

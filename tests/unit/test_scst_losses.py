@@ -36,8 +36,9 @@ def arbitrary(captions: list[str], references: list[list[str]], *, image_ids: li
     return [(sum(map(ord, caption)) * image) % 17 / 10 for caption, image in zip(captions, image_ids)]
 
 
-def whole_log_probs(captioner, made, tokens: torch.Tensor) -> torch.Tensor:
-    """(I, n, T, V+1) log-probabilities of captions, one caption and one word at a time."""
+def whole_log_probs(captioner, made, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
+    """(I, n, T, V+1) log-probabilities of captions in the distribution drawn from, which has no <unk> (word 0), one
+    caption and one word at a time."""
     images, n, longest = tokens.shape
     rows = []
     for image, sample in itertools.product(range(images), range(n)):
@@ -45,7 +46,8 @@ def whole_log_probs(captioner, made, tokens: torch.Tensor) -> torch.Tensor:
         word, steps = torch.tensor([captioner.bos]), []
         for t in range(longest):
             logits, state, _ = captioner.step(word, state)
-            steps.append(F.log_softmax(logits[0], 0))
+            allowed = torch.cat([torch.tensor([-torch.inf]), logits[0, 1:] / temperature])
+            steps.append(F.log_softmax(allowed, 0))
             word = tokens[image, sample, t : t + 1].clamp(max=captioner.eos)  # what follows the end does not count
         rows.append(torch.stack(steps))
     return torch.stack(rows).view(images, n, longest, -1)
@@ -88,7 +90,7 @@ def straightforward(kind: str, logs: torch.Tensor, tokens: torch.Tensor, rewards
     return total
 
 
-@pytest.mark.parametrize("sampler", ["multinomial", "beam"])
+@pytest.mark.parametrize(("sampler", "temperature"), [("multinomial", 1.0), ("multinomial", 0.6), ("beam", 1.0)])
 @pytest.mark.parametrize(
     ("kind", "against"),
     [
@@ -97,10 +99,10 @@ def straightforward(kind: str, logs: torch.Tensor, tokens: torch.Tensor, rewards
         *((kind, "none") for kind in LOSSES if not kind.startswith("policy")),
     ],
 )
-def test_every_sampler_baseline_and_loss(sampler, kind, against, monkeypatch):
+def test_every_sampler_baseline_and_loss(sampler, temperature, kind, against, monkeypatch):
     """The loss of a step and all of its gradients, computed again with nothing clever."""
     captioner, made = model(), batch()
-    critic = phase(sampler=sampler, baseline=against, loss=kind, reward=arbitrary)
+    critic = phase(sampler=sampler, baseline=against, loss=kind, reward=arbitrary, temperature=temperature)
     seen: dict[str, Samples] = {}
     original = getattr(samplers, sampler)
     monkeypatch.setattr(samplers, sampler, lambda *args: seen.setdefault("drawn", original(*args)))
@@ -130,7 +132,7 @@ def test_every_sampler_baseline_and_loss(sampler, kind, against, monkeypatch):
         elif against == "leave_one_out":
             base[i, k] = sum(rewards[i, j] for j in range(3) if j != k) / 2
     captioner.zero_grad()
-    logs = whole_log_probs(captioner, made, tokens)
+    logs = whole_log_probs(captioner, made, tokens, temperature)
     expected = straightforward(kind, logs, tokens, rewards, rewards - base, captioner.eos)
     assert found["loss"].mean.item() == pytest.approx(expected.item(), abs=1e-12)
     theirs = torch.autograd.grad(expected, list(captioner.parameters()), allow_unused=True)
@@ -176,6 +178,17 @@ def test_the_policy_gradient_is_the_gradient_of_the_expected_reward():
                 parameter.view(-1)[place] -= sign * step
         slope = (values[0] - values[1]) / (2 * step)
         assert -parameter.grad.view(-1)[place].item() == pytest.approx(slope, rel=1e-4, abs=1e-9)
+
+
+def test_unknown_words_gain_nothing():
+    """What samples with a negative advantage lose goes to other words, and not to the one that is never drawn."""
+    captioner, made = model(), batch()
+    with torch.no_grad():
+        captioner.word_layer.bias[0] += 2.0  # half of all words are unknown
+    critic = phase(baseline="none", cider_d=0.0, reward=lambda captions, *_, **__: [-1.0] * 9)
+    critic.losses(captioner, made)["loss"].mean.backward()
+    assert (captioner.word_layer.bias.grad[0], captioner.word_layer.weight.grad[0].abs().max()) == (0, 0)
+    assert captioner.word_layer.bias.grad[1:].abs().max() > 0.01
 
 
 def test_images_whose_samples_are_all_alike():

@@ -112,6 +112,8 @@ def test_signature(options, signature):
         ({"samples": 1}, "samples=1 .baseline=leave_one_out compares"),
         ({"samples": 1, "baseline": "none", "loss": "seqnll"}, "samples=1 .loss=seqnll compares"),
         ({"sampler": "beam", "temperature": 2.0}, "temperature=2.0 .sampler=beam draws nothing"),
+        ({"no_repeat": True}, "no_repeat=true .sampler=multinomial draws from"),
+        ({"once_only": True}, "once_only=true .sampler=multinomial draws from"),
         ({"cider_d": 0.0}, "every reward has weight 0"),
         ({"reward": {"name": "own"}}, "reward=.*name a function"),
     ],

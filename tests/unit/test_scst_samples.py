@@ -61,6 +61,22 @@ def test_unknown_words_are_never_sampled():
     assert (many.tokens != 0).all()
 
 
+def test_what_is_learned_from_is_what_is_drawn_from():
+    """Frequencies of the first word among many samples, at a temperature and without <unk>."""
+    captioner, made, words = model(), batch([11]), vocabulary()
+    with torch.no_grad():
+        captioner.word_layer.weight.mul_(5)
+        captioner.word_layer.bias[words.unk] += 2.0
+    torch.manual_seed(0)
+    samples = samplers.multinomial(captioner, made, Sample(n=20000, temperature=0.7, max_length=1), words)
+    learned, layer = samplers.as_drawn(samples, captioner.word_layer, unknown=words.unk, temperature=0.7)
+    share = F.linear(learned.hidden[:1], *layer).softmax(1)[0]
+    assert share[words.unk] == 0
+    counts = torch.bincount(samples.targets, minlength=len(share)) / 20000
+    assert (counts - share).abs().max() < 0.015  # four standard deviations
+    assert share.max() - share[1:].min() > 0.1
+
+
 def test_beams_are_found_as_they_are_at_test_time_and_read_again_in_training():
     captioner, made = model(drop=0.5), batch()
     words = vocabulary()

@@ -69,25 +69,39 @@ def json_records(path: str | Path, key: str | None, *, next_step: str = "check t
             raise text.error("more text behind the end of the JSON value")
 
 
-def json_members(path: str | Path, *, expected: str, next_step: str = "check the path") -> Iterator[tuple[str, Any]]:
+def json_members(
+    path: str | Path, *, expected: str, inside: str | None = None, next_step: str = "check the path"
+) -> Iterator[tuple[str, Any]]:
     """The members of the JSON object that a file is, one by one: `(key, value)`.
 
     A value that is a list comes as an iterator of its elements; what has not been drawn from it when the next member is
-    asked for is passed over. Any other value comes decoded. Memory and errors are those of `json_records`. `expected`
-    ends the error line when the file is no object.
+    asked for is passed over. Any other value comes decoded. `inside` names a key whose value is an object with such
+    members of its own; they come in its place, as `("inside.key", value)`. Memory and errors are those of
+    `json_records`. `expected` ends the error line when the file, or what stands under `inside`, is no object.
     """
     with open_binary(path, next_step=next_step) as stream:
         text = _Window(path, io.TextIOWrapper(stream, encoding="utf-8-sig"))
         for name in _keys(text, expected):
-            if text.peek() == "[":
-                elements = text.array()
-                yield name, elements
-                for _ in elements:
-                    pass
+            if name == inside:
+                if text.peek() != "{":
+                    raise text.error(f"key {name!r} holds no object; expected {expected}")
+                for member in _keys(text, expected):
+                    yield from _member(text, f"{name}.{member}")
             else:
-                yield name, text.value()
+                yield from _member(text, name)
         if text.peek():
             raise text.error("more text behind the end of the JSON value")
+
+
+def _member(text: _Window, name: str) -> Iterator[tuple[str, Any]]:
+    """One member, its value stepped over when the next is asked for."""
+    if text.peek() == "[":
+        elements = text.array()
+        yield name, elements
+        for _ in elements:
+            pass
+    else:
+        yield name, text.value()
 
 
 def _keys(text: _Window, expected: str) -> Iterator[str]:

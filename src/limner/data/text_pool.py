@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,8 +40,7 @@ class TextPool:
         return self._decode(self.offsets[place], self.offsets[place + 1])
 
     def __iter__(self) -> Iterator[str]:
-        ends = self.offsets.tolist()
-        return (self._decode(start, end) for start, end in zip(ends, ends[1:]))
+        return (self._decode(start, end) for start, end in pairwise(self.offsets.tolist()))
 
     def take(self, index: np.ndarray | Sequence[int]) -> TextPool:
         """The texts at some places, in the order given."""

@@ -107,7 +107,10 @@ class ViLBERT(nn.Module):
         vilbert_options.check(dict(locals()))
         with_image = fusion != "text"
         self.dropout_text, self.dropout_image = dropout_text, dropout_image
-        self.drops = any(drop for drop in (dropout_text, dropout_image, dropout_text_attention, dropout_image_attention))
+        self.drops = any(
+            drop for drop in (dropout_text, dropout_image, dropout_text_attention, dropout_image_attention)
+        )
+        self.row_flop = 4 * text_hidden * (2 * text_hidden + text_ffn)
         self.text_embedding = TextEmbedding(words, positions, segments, text_hidden)
         self.image_embedding = ImageEmbedding(feature_dim, image_hidden) if with_image else None
         text = {"dropout": dropout_text, "dropout_attention": dropout_text_attention}
@@ -157,7 +160,7 @@ class ViLBERT(nn.Module):
             words_at: `(N, L)` bool, tokens whose word is predicted; real ones only.
             regions_at: `(N, R)` bool, regions whose class is predicted.
         """
-        layout = Layout(text_mask.bool())
+        layout = Layout(text_mask.bool(), row_flop=self.row_flop)
         more = None if words_at is None else layout.rows_at(words_at)
         text = self._text(tokens, segments, layout, Wanted(layout.first, more))
         seen = None
@@ -201,7 +204,7 @@ class ViLBERT(nn.Module):
 
     def _image(self, feats, boxes, mask, image, layout: Layout, *, whole: bool = False) -> Stream:
         if feats is None or boxes is None or mask is None or self.image_embedding is None:
-            raise UserError("feats, boxes, mask: none were given, but the model has an image stream (fusion=text has none)")
+            raise UserError("feats, boxes and mask: not all were given, but the model has an image stream: give them")
         image = layout.order if image is None else image[layout.order]
         x, mask = self.image_embedding(feats, boxes), mask.bool()
         full = not whole and mask.device.type == "cpu" and bool(mask.all())
@@ -210,9 +213,9 @@ class ViLBERT(nn.Module):
         rows = (image[:, None] * regions + torch.arange(regions, device=image.device)).flatten()
         x = x.flatten(0, 1)
         if self.training and self.drops:  # dropout differs from sequence to sequence
-            return Stream(dropped(x[rows], self.dropout_image, True), (group,))
+            return Stream(dropped(x.index_select(0, rows), self.dropout_image, True), (group,))
         own = (Group(images, regions, None if full else mask),)
-        return Stream(x[rows], (group,)) if whole else Stream(x, (group,), rows, own)
+        return Stream(x.index_select(0, rows), (group,)) if whole else Stream(x, (group,), rows, own)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -103,18 +103,18 @@ class Encoder(nn.Module):
         return stream._replace(x=x, spread=None, wanted=None if last else stream.wanted)
 
     def _call(self, layer: nn.Module, *values: Any, **options: Any) -> Any:
-        if self.checkpointing and self.training and torch.is_grad_enabled():
+        if self.checkpointing and self.training and torch.is_grad_enabled() and options["maps"] is None:
             return checkpoint(layer, *values, **options, use_reentrant=False)
         return layer(*values, **options)
 
 
 def _whole(stream: Stream) -> Stream:
-    return stream if stream.spread is None else stream._replace(x=stream.x[stream.spread], spread=None)
+    return stream if stream.spread is None else stream._replace(x=stream.x.index_select(0, stream.spread), spread=None)
 
 
 def _chosen(stream: Stream) -> Tensor:
     x = _whole(stream).x
-    return x if stream.wanted is None else x[stream.wanted.rows]
+    return x if stream.wanted is None else x.index_select(0, stream.wanted.rows)
 
 
 def path(

@@ -88,12 +88,12 @@ class SelfLayer(nn.Module):
         """
         drop = self.dropout_attention if self.training else 0.0
         if wanted is not None and wanted.more is None:
-            x = x if spread is None else x[spread]
-            first = x[wanted.first]
+            x = x if spread is None else x.index_select(0, spread)
+            first = x.index_select(0, wanted.first)
             return self.after(attend_first(x, first, self.qkv, groups, heads=self.heads, dropout=drop), first)
         qkv = self.qkv(x)
         if spread is not None:
-            qkv, x = qkv[spread], x[spread]
+            qkv, x = qkv.index_select(0, spread), x.index_select(0, spread)
         found = []
         for part, group in zip(qkv.split([g.rows for g in groups]), groups):
             q, k, v = part.unflatten(0, (group.sequences, group.length)).chunk(3, -1)
@@ -101,7 +101,7 @@ class SelfLayer(nn.Module):
             found.append(out.flatten(0, 1))
         attended = torch.cat(found)
         if wanted is not None:
-            attended, x = attended[wanted.rows], x[wanted.rows]
+            attended, x = attended.index_select(0, wanted.rows), x.index_select(0, wanted.rows)
         return self.after(attended, x)
 
 
@@ -163,7 +163,7 @@ class JointLayer(nn.Module):
         drops = (self.dropout_over_text, self.dropout_over_image) if self.training else (0.0, 0.0)
         of_text, of_image = self.text_qkv(text), self.image_qkv(image)
         if spread is not None:
-            of_image, image = of_image[spread], image[spread]
+            of_image, image = of_image.index_select(0, spread), image.index_select(0, spread)
         counts = [g.sequences for g in text_groups]
         regions = of_image.unflatten(0, (image_group.sequences, image_group.length)).split(counts)
         seen = [None] * len(counts) if image_group.mask is None else image_group.mask.split(counts)

@@ -2,8 +2,8 @@
 
 Sequences are sorted by length and cut into groups; the tokens of a group stand together, each sequence padded to the
 longest of its group. Linear layers see one matrix of rows, attention sees a group as `(sequences, length)`, and a
-group of equal lengths needs no mask at all. Where a kernel is cheap beside a token (a CPU), every length is a group
-of its own; where it is dear (a GPU), a little padding buys fewer groups.
+group of equal lengths needs no mask at all. Where a kernel is cheap beside a token (a CPU, a large model), every length is a group
+of its own; where it is dear (a GPU, a tiny model), a little padding buys fewer groups.
 
 Shapes: N sequences, L padded length, P rows (tokens that are computed).
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GROUP_COST = {"cpu": 1, "cuda": 256}  # rows of padding that are computed in the time one more group takes
+GROUP_FLOP = {"cpu": 4e6, "cuda": 4e9}  # what could be multiplied in the time that one more group takes in a layer
 
 
 class Group(NamedTuple):
@@ -37,6 +37,7 @@ class Layout:
 
     Args:
         mask: `(N, L)` bool, True where a token is real; each sequence has one at least.
+        row_flop: floating-point operations of one row in one layer, which decide what a group is worth.
         whole: compute every position of `mask`, in order, as one group: rows are then `(N, L)` flattened.
 
     Attributes:
@@ -46,7 +47,7 @@ class Layout:
         first: `(N,)`, the row of each sequence's first token, in the order of the rows.
     """
 
-    def __init__(self, mask: Tensor, *, whole: bool = False) -> None:
+    def __init__(self, mask: Tensor, *, row_flop: float = 1e6, whole: bool = False) -> None:
         self.shape, device = mask.shape, mask.device
         sequences, longest = mask.shape
         lengths = [longest] * sequences if whole else mask.sum(1).tolist()
@@ -57,9 +58,9 @@ class Layout:
             ascending = sorted(range(sequences), key=lengths.__getitem__)
             lengths = [lengths[k] for k in ascending]
             self.order = torch.tensor(ascending, device=device)
-            columns = (~mask).to(torch.uint8).argsort(1, stable=True)[self.order]  # real tokens first
+            columns = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[self.order]  # real tokens first
         self.inverse = self.order.argsort()
-        cuts = [(0, sequences)] if whole else cut(lengths, GROUP_COST.get(device.type, 64))
+        cuts = [(0, sequences)] if whole else cut(lengths, GROUP_FLOP.get(device.type, 4e9) / row_flop)
         padded = [lengths[b - 1] for a, b in cuts for _ in range(a, b)]
         starts = [0]
         for length in padded:

@@ -26,8 +26,8 @@ class SCST:
     samples: int = key(5, "sampled captions an image (beam: the width of the beam)", low=1)
     temperature: float = key(1.0, "divides the logits that captions are sampled from (multinomial)", low=1e-3)
     max_length: int = key(20, "longest sampled caption, in predicted tokens", low=1)
-    no_repeat: bool = key(False, "in samples and greedy baseline, no word twice in a row (paper)")
-    once_only: bool = key(False, "in samples and greedy baseline, content words once (the paper's release)")
+    no_repeat: bool = key(False, "sampler=beam: no word twice in a row, the greedy baseline included (paper)")
+    once_only: bool = key(False, "sampler=beam: content words once, the greedy baseline included (the paper's release)")
     baseline: str = key("leave_one_out", "what a sample's reward is compared with (policy_gradient* only)",
                         choices=BASELINES)  # fmt: skip
     loss: str = key("policy_gradient", "what is minimised; all but policy_gradient* compare an image's samples",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from limner.losses import Loss
 from limner.models.captioner_words import word_layer_log_probs, word_loss
-from limner.scst.samples import Samples
+from limner.scst.samples import Samples, WordLayer
 
 # --- sums of -log p with a factor a sample ---
 
@@ -102,13 +102,13 @@ LOSSES = (*FACTORS, *STRUCTURES)
 USE_BASELINE = ("policy_gradient", "policy_gradient_by_caption")
 
 
-def loss_of(kind: str, samples: Samples, layer: nn.Linear, rewards: Tensor, advantages: Tensor) -> Loss:
+def loss_of(kind: str, samples: Samples, layer: WordLayer | nn.Linear, rewards: Tensor, advantages: Tensor) -> Loss:
     """The loss of samples.
 
     Args:
         kind: one of `LOSSES`.
         samples: with hidden states that carry the gradient.
-        layer: the word layer.
+        layer: the word layer, as `samples.as_drawn` makes it.
         rewards, advantages: `(I, n)`.
     """
     if kind in FACTORS:

@@ -73,7 +73,8 @@ class SCST:
         rules: dict[str, Any] = {"max_length": max_length, "no_repeat": no_repeat, "once_only": once_only}
         self.greedy = Greedy(**rules)
         self.search = Beam(size=samples, **rules)
-        self.draw = Sample(n=samples, temperature=temperature, share_first=False, **rules)  # each has its own dropout
+        # each sample has its own dropout from the first word on
+        self.draw = Sample(n=samples, temperature=temperature, max_length=max_length, share_first=False)
         self.source = "none"
         """where the document frequencies come from"""
 
@@ -93,6 +94,11 @@ class SCST:
             found.append(f"samples={self.samples} ({what} compares an image's samples: 2 or more)")
         if self.sampler == "beam" and self.temperature != 1:
             found.append(f"temperature={self.temperature} (sampler=beam draws nothing: 1.0)")
+        if self.sampler == "multinomial" and (self.no_repeat or self.once_only):
+            which = "no_repeat" if self.no_repeat else "once_only"
+            found.append(
+                f"{which}=true (sampler=multinomial draws from the model's distribution: sampler=beam has rules)"
+            )
         if not any(self.weights.values()) and self.own is None:
             found.append("every reward has weight 0 (set cider_d=1.0, or reward to a function of yours)")
         if self.own is not None and not callable(self.own):
@@ -178,9 +184,10 @@ class SCST:
         wide = drawn.hidden.dtype if drawn.hidden.dtype == torch.float64 else torch.float32
         to: dict[str, Any] = {"device": drawn.hidden.device, "dtype": wide}
         advantages = rewards - base
-        loss = loss_of(
-            self.loss, drawn, model.word_layer, torch.as_tensor(rewards, **to), torch.as_tensor(advantages, **to)
+        learned, layer = samplers.as_drawn(
+            drawn, model.word_layer, unknown=self.vocabulary.unk, temperature=self.temperature
         )
+        loss = loss_of(self.loss, learned, layer, torch.as_tensor(rewards, **to), torch.as_tensor(advantages, **to))
         out = {"loss": loss, "sample_reward": summed(rewards)}
         if greedy is not None:
             out["greedy_reward"] = summed(greedy)

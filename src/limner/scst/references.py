@@ -15,7 +15,8 @@ from limner.metrics.sequences import ImageCaptions
 
 
 def encoded(split: CaptionSplit, vocabulary: CaptionVocabulary, *, end: bool) -> ImageCaptions:
-    """All captions of a split as ids, whole: the cut of long captions that training uses does not apply here.
+    """All captions of a split as ids, whole: neither the cut that training makes applies here, nor that of
+    ImageCaptioning.pytorch (16 words, then without an end).
 
     Args:
         split: images without captions are left out.

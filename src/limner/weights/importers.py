@@ -19,8 +19,12 @@ from limner.weights import names
 from limner.weights.names import Entry
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str, Tensor]:
     """The state dict in a `.pth` file of any torch version, on the CPU.
+
+    Args:
+        path: the file.
+        inside: a key that the state dict may stand under, in a file that holds more.
 
     Raises:
         UserError: if the file is missing, is not a torch file, needs code to be read, or holds no state dict.
@@ -35,6 +39,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: cannot be read: {reason}; give a file made by saving model.state_dict()") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read, it is damaged or not a torch file: copy or save it again") from error
+    if isinstance(state, Mapping) and inside in state:
+        state = state[inside]
     if not isinstance(state, Mapping) or not state:
         found = f"{type(state).__name__} of {len(state)}" if hasattr(state, "__len__") else type(state).__name__
         raise UserError(f"{path}: found a {found}, expected a state dict: save model.state_dict()")
