@@ -101,7 +101,7 @@ class EpochLines(pl.Callback):
         if not trainer.is_global_zero:
             return
         shown = [f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"]
-        shown += [f"train/{name} {value:.4g}" for name, value in means.items()]
+        shown += [f"train/{name} {value:.4g}" for name, value in means.items() if name in pl_module.shown]
         if self.monitor in trainer.callback_metrics:
             shown.append(f"{self.monitor} {float(trainer.callback_metrics[self.monitor]):.2f}")
         seconds = max(self._trained or time.perf_counter() - self._start, 1e-9)

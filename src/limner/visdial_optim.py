@@ -145,7 +145,7 @@ class BertAdamW(Optimizer):
         steps = [torch.tensor(float(step - 1), device=p.device) for p in params]  # the kernel adds 1
         adamw(
             params,
-            [p.grad for p in params],
+            [p.grad for p in params if p.grad is not None],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

@@ -28,9 +28,7 @@ SIZES: dict[str, Any] = {
     "image_connections": [0, 1],
 }
 TEXT_ONLY = {"fusion": "text", "text_connections": [], "image_connections": []}
-NO_DROPOUT = {
-    f"dropout_{name}": 0.0 for name in ("text", "image", "text_attention", "image_attention", "fused")
-}
+NO_DROPOUT = {f"dropout_{name}": 0.0 for name in ("text", "image", "text_attention", "image_attention", "fused")}
 
 
 def model(*, seed: int = 0, **changes: Any) -> ViLBERT:

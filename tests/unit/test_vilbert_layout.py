@@ -55,9 +55,7 @@ def test_rows_and_back(monkeypatch, cost):
         real = torch.ones_like(part).bool() if group.mask is None else group.mask
         sequences = layout.order[: len(part)] if start == 0 else None
         if sequences is not None:
-            assert [row[k].tolist() for row, k in zip(part, real)] == [
-                values[n][mask[n]].tolist() for n in sequences
-            ]
+            assert [row[k].tolist() for row, k in zip(part, real)] == [values[n][mask[n]].tolist() for n in sequences]
         start += group.rows
     assert start == len(rows)
     assert sum(int(g.sequences * g.length if g.mask is None else g.mask.sum()) for g in layout.groups) == mask.sum()

@@ -21,11 +21,13 @@ from limner.weights.package import Package
 
 class Caption(NamedTuple):
     """text: the best caption. logp: its log-probability, end included. words: of the text.
-    attention: (words, R) weight of each region for each word. beams: (text, logp) of all found, best first."""
+    ended: it has an end, and was not cut at the greatest length. attention: (words, R) weight of each region for each
+    word. beams: (text, logp) of all found, best first."""
 
     text: str
     logp: float
     words: list[str]
+    ended: bool
     attention: np.ndarray | None
     beams: list[tuple[str, float]]
 
@@ -116,6 +118,7 @@ class Captioner:
 def captions(decoded: Decoded, mask: Tensor, vocabulary: CaptionVocabulary) -> list[Caption]:
     """What a decoder found, as texts."""
     texts, logps = decoded.texts(vocabulary), decoded.logp.tolist()
+    ended = (decoded.tokens[:, 0] == vocabulary.eos).any(1).tolist()
     regions = mask.sum(1).tolist()
     maps = None if decoded.attention is None else decoded.attention[:, 0].float().cpu().numpy()
     made = []
@@ -123,8 +126,26 @@ def captions(decoded: Decoded, mask: Tensor, vocabulary: CaptionVocabulary) -> l
         words = found[0].split()
         attention = None if maps is None else maps[image, : len(words), : regions[image]]
         beams = [(text, score) for text, score in zip(found, scores) if score > -np.inf]
-        made.append(Caption(found[0], scores[0], words, attention, beams))
+        made.append(Caption(found[0], scores[0], words, ended[image], attention, beams))
     return made
+
+
+def row_of(image: int, caption: Caption, *, detailed: bool) -> Row:
+    """The row of an image: `id`, `image_id`, `caption`, `logp`, `ended`.
+
+    Detailed also `tokens`, `attention` (a list of weights, one a region, for each word), and `beams` (caption and
+    log-probability, best first) when the decoder returned several captions.
+    """
+    row: Row = {"id": image, "image_id": image, "caption": caption.text, "logp": round(caption.logp, 6)}
+    row["ended"] = caption.ended
+    if not detailed:
+        return row
+    row["tokens"] = caption.words
+    if caption.attention is not None:
+        row["attention"] = [[round(a, 5) for a in word] for word in caption.attention.tolist()]
+    if len(caption.beams) > 1:
+        row["beams"] = [[text, round(logp, 6)] for text, logp in caption.beams]
+    return row
 
 
 Predictor = Captioner
@@ -158,10 +179,4 @@ def rows(captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, 
             more = {"boxes": torch.from_numpy(regions.boxes), "size": sizes}
         found = captioner.batch(torch.from_numpy(regions.feats), torch.from_numpy(regions.mask), **more)
         for image, caption in zip(ids[start : start + batch_size].tolist(), found):
-            row: Row = {"id": image, "image_id": image, "caption": caption.text, "logp": round(caption.logp, 6)}
-            row["tokens"] = caption.words
-            if caption.attention is not None:
-                row["attention"] = [[round(a, 5) for a in word] for word in caption.attention.tolist()]
-            if beams:
-                row["beams"] = [[text, round(logp, 6)] for text, logp in caption.beams]
-            yield row
+            yield row_of(image, caption if beams else caption._replace(beams=[]), detailed=True)

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from limner.models import captioner_attention
 from limner.models.attention import masked_softmax
 from limner.models.captioner_attention import RegionLedger
+from limner.models.captioner_embedding import EmbeddingLedger, embed
 from limner.models.captioner_ledger import LinearLedger, linear_map
 from limner.models.captioner_lstm import lstm_step
-from limner.models.captioner_words import EmbeddingLedger, dropped, embed
+from limner.models.dropout import dropped
 from limner.models.regions import Groups
 
 

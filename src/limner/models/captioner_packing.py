@@ -1,6 +1,6 @@
 """Which captions take part in which step when nothing is computed for padding.
 
-Shapes: N captions, P real tokens.
+Shapes: N captions, T words, P real tokens, H hidden, R regions.
 """
 
 from __future__ import annotations
@@ -31,3 +31,17 @@ def pack(lengths: Tensor) -> Packing:
     real = lengths > steps.unsqueeze(1)  # [t, n]
     step, place = real.nonzero(as_tuple=True)
     return Packing(order, real.sum(1).tolist(), place, step)
+
+
+class PackedStates(NamedTuple):
+    """The real tokens of a batch, step by step, longest captions first: `hidden (P, H)` after dropout, `caption (P,)`
+    the row of the caption, `step (P,)` the position, `attention (P, R)`."""
+
+    hidden: Tensor
+    caption: Tensor
+    step: Tensor
+    attention: Tensor
+
+    def targets(self, tokens: Tensor) -> Tensor:
+        """`(P,)`: what is to be predicted, of `tokens (N, T+1)`."""
+        return tokens[self.caption, self.step + 1]

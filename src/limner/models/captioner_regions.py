@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.errors import UserError
-from limner.models.captioner_words import dropped
+from limner.models.dropout import dropped
 from limner.models.regions import RegionBatch
 
 GEOMETRY = 5  # numbers that box geometry adds to a region

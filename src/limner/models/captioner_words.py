@@ -1,4 +1,4 @@
-"""The two ends of a caption model: words in, and the word layer over all of a batch's hidden states at once.
+"""The word layer over the hidden states of all of a batch's tokens at once, and its losses.
 
 The word layer has 10,000 outputs and more, so log-probabilities of a batch's P tokens are hundreds of megabytes, and
 what a loss needs of them is one number a token. Here P is taken a few hundred rows at a time, and nothing of size
@@ -15,16 +15,11 @@ Shapes: P tokens, H hidden, W outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from limner.models.attention import keep_mask
-from limner.models.captioner_ledger import Ledger
 
 ROWS = {"cpu": 512, "cuda": 4096}  # tokens at a time: 20 MB of logits for 10,011 outputs
 
@@ -86,11 +81,9 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
 
 class _WordLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets, factors, smoothing):
+    def forward(ctx, hidden, weight, bias, targets, factors, smoothing, wanted):
         with torch.autocast(hidden.device.type, enabled=False):
-            log_probs, losses, ctx.made = _run(
-                hidden, weight, bias, targets, factors, smoothing, any(ctx.needs_input_grad)
-            )
+            log_probs, losses, ctx.made = _run(hidden, weight, bias, targets, factors, smoothing, wanted)
         ctx.save_for_backward(hidden, weight, bias, targets, factors)
         ctx.smoothing = smoothing
         ctx.mark_non_differentiable(log_probs)
@@ -103,7 +96,7 @@ class _WordLoss(torch.autograd.Function):
         if made is None:
             with torch.autocast(dtotal.device.type, enabled=False):
                 made = _run(*ctx.saved_tensors, ctx.smoothing, True)[2]
-        return *(g.mul_(dtotal.to(g.dtype)) for g in made), None, None, None
+        return *(g.mul_(dtotal.to(g.dtype)) for g in made), None, None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
@@ -122,7 +115,13 @@ class _LogProbs(torch.autograd.Function):
 
 
 def word_loss(
-    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, factors: Tensor | None = None, smoothing=0.0
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    factors: Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> WordLoss:
     """sum_p factors_p x loss_p, where loss_p is the cross-entropy of token p.
 
@@ -136,7 +135,8 @@ def word_loss(
         factors = torch.ones(len(hidden), device=hidden.device)
     hidden, weight, bias = _cast(hidden, weight, bias)
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-    return WordLoss(*_WordLoss.apply(hidden, weight, bias, targets, factors.detach().to(wide), smoothing))
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in (hidden, weight, bias))
+    return WordLoss(*_WordLoss.apply(hidden, weight, bias, targets, factors.detach().to(wide), smoothing, wanted))
 
 
 def word_layer_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -153,51 +153,3 @@ def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
     device = tensors[1].device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensors[1].dtype
     return tuple(tensor.to(dtype) for tensor in tensors)
-
-
-class EmbeddingLedger(Ledger):
-    """A word matrix that every step takes rows of: its gradient, as large as itself, is made once and not at each."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        super().__init__(matrix)
-        self.clear()
-
-    def clear(self) -> None:
-        self.noted: list[tuple[Tensor, Tensor]] = []
-
-    def settle(self) -> Sequence[Tensor | None]:
-        if not self.noted:
-            return (None,)
-        tokens, drows = (torch.cat(parts) for parts in zip(*self.noted))
-        (matrix,) = self.values
-        return (torch.ops.aten.embedding_dense_backward(drows, tokens, len(matrix), -1, False).to(matrix.dtype),)
-
-
-class _Embed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, handle: Tensor, ledger: EmbeddingLedger, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-        ctx.save_for_backward(tokens)
-        ctx.ledger = ledger
-        return ledger.values[0].index_select(0, tokens).to(dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, drows: Tensor):
-        ctx.ledger.open()
-        ctx.ledger.noted.append((ctx.saved_tensors[0], drows))
-        return drows.new_zeros((), dtype=ctx.ledger.values[0].dtype), None, None, None
-
-
-def embed(handle: Tensor, ledger: EmbeddingLedger, tokens: Tensor, dtype: torch.dtype) -> Tensor:
-    """Rows of the word matrix: `tokens (n,)` to `(n, E)` of type `dtype`."""
-    return _Embed.apply(handle, ledger, tokens, dtype)
-
-
-def dropped(x: Tensor, drop: float, training: bool) -> Tensor:
-    """Dropout; on a CPU with a mask that costs a sixth of torch's (`keep_mask`)."""
-    if not training or not drop:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, drop)
-    mask, scale = keep_mask(x.shape, drop, x.device)
-    return x * mask.to(x.dtype).mul_(scale)

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from limner.errors import UserError
 from limner.models import captioner_options
 from limner.models.captioner_core import Attention, Hidden, Prepared
-from limner.models.captioner_packing import pack
+from limner.models.captioner_packing import PackedStates, pack
 from limner.models.captioner_regions import GEOMETRY, Global, Regions, box_geometry
-from limner.models.captioner_words import dropped
+from limner.models.dropout import dropped
 from limner.models.regions import Groups, group
 
 
@@ -56,20 +56,6 @@ class HiddenStep(NamedTuple):
     hidden: Tensor
     state: CaptionState
     attention: Tensor
-
-
-class PackedStates(NamedTuple):
-    """The real tokens of a batch, step by step, longest captions first: `hidden (P, H)` after dropout, `caption (P,)`
-    the row of the caption, `step (P,)` the position, `attention (P, R)`."""
-
-    hidden: Tensor
-    caption: Tensor
-    step: Tensor
-    attention: Tensor
-
-    def targets(self, tokens: Tensor) -> Tensor:
-        """`(P,)`: what is to be predicted, of `tokens (N, T+1)`."""
-        return tokens[self.caption, self.step + 1]
 
 
 class CaptionOutput(NamedTuple):

@@ -16,14 +16,14 @@ C region classes, M masked words, K masked regions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from limner.errors import UserError
 from limner.models import vilbert_options
-from limner.models.captioner_words import dropped
+from limner.models.dropout import dropped
 from limner.models.vilbert_encoder import Encoder, Maps, Stream
 from limner.models.vilbert_heads import AlignmentHead, ImageEmbedding, RegionsHead, TextEmbedding, WordsHead
 from limner.models.vilbert_layers import JointLayer, SelfLayer, Wanted
@@ -115,17 +115,20 @@ class ViLBERT(nn.Module):
         self.image_embedding = ImageEmbedding(feature_dim, image_hidden) if with_image else None
         text = {"dropout": dropout_text, "dropout_attention": dropout_text_attention}
         image = {"dropout": dropout_image, "dropout_attention": dropout_image_attention}
-        joint = {
+        joint: dict[str, Any] = {
+            "text": (text_hidden, text_ffn),
+            "image": (image_hidden, image_ffn),
+            "size": joint_hidden,
+            "heads": joint_heads,
             "dropout_text": dropout_text,
             "dropout_image": dropout_image,
             "dropout_over_text": dropout_text_attention,
             "dropout_over_image": dropout_image_attention,
         }
-        sizes = (text_hidden, text_ffn), (image_hidden, image_ffn), joint_hidden, joint_heads
         self.encoder = Encoder(
             [SelfLayer(text_hidden, text_heads, text_ffn, **text) for _ in range(text_layers)],
             [SelfLayer(image_hidden, image_heads, image_ffn, **image) for _ in range(image_layers * with_image)],
-            [JointLayer(*sizes, **joint) for _ in text_connections],
+            [JointLayer(**joint) for _ in text_connections],
             text_connections=text_connections,
             image_connections=image_connections,
             checkpointing=checkpointing,

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.models.captioner_words import dropped
+from limner.models.dropout import dropped
 from limner.models.vilbert_layout import Group
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limner.models.captioner_words import dropped
+from limner.models.dropout import dropped
 from limner.models.vilbert_attention import attend, attend_first
 from limner.models.vilbert_layout import Group
 
@@ -124,11 +124,11 @@ class JointLayer(nn.Module):
 
     def __init__(
         self,
+        *,
         text: tuple[int, int],
         image: tuple[int, int],
         size: int,
         heads: int,
-        *,
         dropout_text: float,
         dropout_image: float,
         dropout_over_text: float,

@@ -2,8 +2,8 @@
 
 Sequences are sorted by length and cut into groups; the tokens of a group stand together, each sequence padded to the
 longest of its group. Linear layers see one matrix of rows, attention sees a group as `(sequences, length)`, and a
-group of equal lengths needs no mask at all. Where a kernel is cheap beside a token (a CPU, a large model), every length is a group
-of its own; where it is dear (a GPU, a tiny model), a little padding buys fewer groups.
+group of equal lengths needs no mask at all. Where a kernel is cheap beside a token (a CPU, a large model), every
+length is a group of its own; where it is dear (a GPU, a tiny model), a little padding buys fewer groups.
 
 Shapes: N sequences, L padded length, P rows (tokens that are computed).
 """
@@ -75,7 +75,7 @@ class Layout:
     @staticmethod
     def _group(mask: Tensor, lengths: list[int], whole: bool) -> Group:
         if whole:
-            return Group(*mask.shape, mask)
+            return Group(len(mask), mask.shape[1], mask)
         if lengths[0] == lengths[-1]:
             return Group(len(lengths), lengths[-1], None)
         real = torch.tensor(lengths, device=mask.device)

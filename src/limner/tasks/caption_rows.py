@@ -1,4 +1,4 @@
-"""Rows of captions: how they are made from what a decoder found, and what they score."""
+"""What rows of captions score."""
 
 from __future__ import annotations
 
@@ -6,30 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limner.decode.rules import BAD_ENDINGS
-from limner.inference.captions import Caption
 from limner.metrics.bootstrap import intervals
 from limner.metrics.captions import METRICS, CaptionMetrics
 from limner.metrics.rows import Row
 
 QUICK = ("bleu", "cider_d")
 """what is measured after every epoch"""
-
-
-def row_of(image: int, caption: Caption, *, ended: bool, detailed: bool) -> Row:
-    """The row of an image: `id`, `image_id`, `caption`, `logp`, `ended`.
-
-    Detailed also `tokens`, `attention` (a list of weights, one a region, for each word), and `beams` (caption and
-    log-probability, best first) when the decoder returned several captions.
-    """
-    row: Row = {"id": image, "image_id": image, "caption": caption.text, "logp": round(caption.logp, 6), "ended": ended}
-    if not detailed:
-        return row
-    row["tokens"] = caption.words
-    if caption.attention is not None:
-        row["attention"] = [[round(a, 5) for a in word] for word in caption.attention.tolist()]
-    if len(caption.beams) > 1:
-        row["beams"] = [[text, round(logp, 6)] for text, logp in caption.beams]
-    return row
 
 
 class RowScores:

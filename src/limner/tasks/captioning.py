@@ -16,13 +16,13 @@ from limner.data.caption_split import References
 from limner.data.caption_words import CaptionVocabulary
 from limner.decode import Greedy
 from limner.errors import UserError, listing
-from limner.inference.captions import captions
+from limner.inference.captions import captions, row_of
 from limner.losses import Loss
 from limner.metrics.rows import Row
 from limner.scst import SCST
 from limner.scst.samples import images_of
 from limner.tasks.base import Sums, Task
-from limner.tasks.caption_rows import RowScores, row_of
+from limner.tasks.caption_rows import RowScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +144,8 @@ class CaptioningTask(Task):
         state = model.begin(batch["feats"], batch["mask"], **images_of(batch))
         words = self.vocabulary
         decoded = decoder(model.step, state, words=len(words), vocabulary=words, keys=batch["id"])
-        ended = (decoded.tokens[:, 0] == words.eos).any(1).tolist()
         made = captions(decoded, batch["mask"], words)
-        ids = batch["id"].tolist()
-        return [row_of(i, c, ended=e, detailed=self.detailed) for i, c, e in zip(ids, made, ended)]
+        return [row_of(image, caption, detailed=self.detailed) for image, caption in zip(batch["id"].tolist(), made)]
 
     def score(self, rows: list[Row]) -> dict[str, float]:
         """See `RowScores`. METEOR and SPICE take long and are wanted once: the first process computes them."""

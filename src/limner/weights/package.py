@@ -151,6 +151,13 @@ def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("
     return inference.module_for(package.meta.get("task")).Predictor([package], device=device)
 
 
+USES = {
+    "vqa": 'print(model.answer(features, "Is there a red circle?"))',
+    "captioning": "print(model.caption(features).text)",
+}
+"""What one does with a model of each task; `features` are (regions, numbers)."""
+
+
 def model_card(package: Package) -> str:
     """The package's README: what it is, what it was trained on, how good it is."""
     meta = package.meta
@@ -168,10 +175,11 @@ def model_card(package: Package) -> str:
         lines += [f"- regions: {features['dim']} numbers each, extractor `{features['extractor']}`"]
     else:
         lines += ["- regions: none (the question alone)"]
+    lines += [f"- {name}: {meta[name]}" for name in ("signature", "decode") if name in meta]
     if meta.get("metrics"):
         lines += ["", "| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.2f} |" for name, value in sorted(meta["metrics"].items())]
     lines += ["", "```python", "import limner", 'model = limner.load("this/folder")']
-    lines += ['print(model.answer(features, "Is there a red circle?"))', "```", ""]
+    lines += [USES.get(str(meta.get("task")), "print(model)"), "```", ""]
     lines += ["The licence of the training data applies; see the data set's page.", ""]
     return "\n".join(lines)
