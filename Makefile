@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed ## the virtual environment .venv with the versions of constraints.txt
 
-demo: install ## draws the toy world, trains Up-Down VQA on it, evaluates: 2 minutes on 2 cores
+demo: install ## draws the toy world, trains Up-Down VQA and the captioner on it: 4 minutes on 2 cores
 	@$(BIN)/python scripts/demo.py
 
 test: test-unit test-runs ## all tests: units, golden files, then real processes
@@ -52,6 +52,8 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/loader.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa_size.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/captioner.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/ciderd.py
 
 lint: install ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,9 @@ BY_CI = {
 }  # .ci/run calls these; a test that called them would recurse
 SMALL = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=64 data.min_answer_count=1"
 SMALL += " model.hidden=16 model.classifier_hidden=16"
-PLACE = re.compile(r"outputs/toy_vqa/20260101-1([23])0000")  # stands for the newest run, and the one before
+SMALL_CAPTIONS = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=20 data.min_count=1"
+SMALL_CAPTIONS += " model.hidden=16 model.embed_dim=16 model.attention_hidden=16"
+PLACE = re.compile(r"outputs/(\w+)/20260101-1([23])0000")  # stands for the newest run, and the one before
 
 
 def commands() -> list[str]:
@@ -59,6 +62,7 @@ def sandbox(tmp_path_factory) -> Path:
     (real / "glove.6B.300d.txt").write_text(f"what {numbers}\nred {numbers}\n")
     write_old_features(old)
     write_checkpoint(folder)
+    write_coco(folder)
     return folder
 
 
@@ -74,6 +78,28 @@ def write_old_features(folder: Path) -> None:
         file["image_bb"] = np.ones((3, 36, 4), np.float32)
         file["spatial_features"] = np.ones((3, 36, 6), np.float32)
     (folder / "train36_imgid2idx.pkl").write_bytes(pickle.dumps({9: 0, 25: 1, 30: 2}, protocol=0))
+
+
+def write_coco(folder: Path) -> None:
+    """The toy captions under Karpathy's names, some images of val2014 among them; and a file of annotated boxes."""
+    import gzip
+
+    (folder / "data/coco").mkdir()
+    shutil.copy(folder / "data/toy/regions.h5", folder / "data/coco/trainval36.h5")
+    captions = json.loads((folder / "data/toy/dataset_toy.json").read_text())
+    for image in captions["images"][:10]:
+        image["split"] = "restval"
+    (folder / "data/coco/dataset_coco.json").write_text(json.dumps(captions))
+    images = [
+        {
+            "image_id": image["cocoid"], "width": 60, "height": 40, "split": image["split"].replace("restval", "train"),
+            "boxes": [[1, 2, 30, 30], [20, 5, 50, 39]], "labels": [k % 2, 1],
+            "captions": [sentence["raw"] for sentence in image["sentences"]],
+        }
+        for k, image in enumerate(captions["images"]) if image["split"] != "test"
+    ]  # fmt: skip
+    with gzip.open(folder / "regions.json.gz", "wt") as file:
+        json.dump({"categories": ["cat", "dog"], "images": images}, file)
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -115,20 +141,20 @@ def run(folder: Path, command: list[str]) -> subprocess.CompletedProcess:
     return done
 
 
-def runs(folder: Path) -> list[Path]:
-    """Finished toy runs, newest first."""
-    found = (folder / "outputs/toy_vqa").glob("*/result.json")
+def runs(folder: Path, experiment: str) -> list[Path]:
+    """Finished runs of an experiment, newest first."""
+    found = (folder / "outputs" / experiment).glob("*/result.json")
     return [path.parent for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)]
 
 
 def filled(command: str, folder: Path) -> str:
     """The command with real runs in the place of the ones that stand in the text, and small settings."""
-    done = runs(folder)
-    command = PLACE.sub(lambda m: str(done[int(m[1]) - 2].relative_to(folder)), command)
+    command = PLACE.sub(lambda m: str(runs(folder, m[1])[int(m[2]) - 2].relative_to(folder)), command)
     if command.startswith("limner data toy "):
         command += " --scenes 60 --val 20 --test 20"
     if re.match(r"limner train .*experiment=", command) and "--cfg" not in command:
-        command += " " + SMALL
+        captions = re.search(r"experiment=(toy_)?caption", command)
+        command += " " + (SMALL_CAPTIONS if captions else SMALL)
     return command
 
 

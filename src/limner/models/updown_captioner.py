@@ -25,6 +25,7 @@ from limner.models import captioner_options
 from limner.models.captioner_core import Attention, Hidden, Prepared
 from limner.models.captioner_packing import PackedStates, pack
 from limner.models.captioner_regions import GEOMETRY, Global, Regions, box_geometry
+from limner.models.captioner_training import mixed, release_weights
 from limner.models.dropout import dropped
 from limner.models.regions import Groups, group
 
@@ -132,7 +133,7 @@ class UpDownCaptioner(nn.Module):
         self.language_lstm = nn.LSTMCell(seen + hidden, hidden)
         self.word_layer = nn.Linear(hidden, words + 1)
         if init == "release":
-            self._init_release()
+            release_weights(self)
 
     def begin(
         self,
@@ -213,7 +214,7 @@ class UpDownCaptioner(nn.Module):
         for t, n in enumerate(counts):
             rows = image[:n]
             if known is None:  # word by word, since the next one is not known before
-                read = self._mixed(tokens[:n, t], hidden[-1][:n], drawn if t else 0.0)
+                read = mixed(tokens[:n, t], hidden[-1][:n], self.logits, drawn) if t else tokens[:n, t]
                 gates = prepared.word_gates(read, rows)
             else:
                 gates = known[t]
@@ -222,16 +223,6 @@ class UpDownCaptioner(nn.Module):
             hidden.append(dropped(state.h2, self.dropout_output, self.training))
             weights.append(attention)
         return PackedStates(torch.cat(hidden), order[place], step, torch.cat(weights))
-
-    @torch.no_grad()
-    def _mixed(self, words: Tensor, hidden: Tensor, probability: float) -> Tensor:
-        """Scheduled sampling: `words (n,)`, some of them replaced by a draw from what `hidden (n, H)` predicts."""
-        chosen = (torch.rand(len(words), device=words.device) < probability).nonzero().squeeze(1)
-        if not len(chosen):
-            return words
-        logits = self.logits(hidden[chosen])
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        return words.index_copy(0, chosen, torch.multinomial(logits.softmax(1), 1).squeeze(1))
 
     def _prepare(self, feats, mask, boxes, size, given) -> Prepared:
         device = feats.device.type
@@ -253,10 +244,3 @@ class UpDownCaptioner(nn.Module):
             word_relu=self.word_relu,
             dropout=self.dropout_words if self.training else 0.0,
         )
-
-    @torch.no_grad()
-    def _init_release(self) -> None:
-        for parameter in self.parameters():
-            parameter.normal_(0, 0.01) if parameter.dim() > 1 else parameter.zero_()
-        for lstm in (self.attention_lstm, self.language_lstm):
-            lstm.bias_ih[self.hidden : 2 * self.hidden] = 1

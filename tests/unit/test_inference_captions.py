@@ -1,0 +1,114 @@
+"""Captions of a packaged captioner, of an ensemble, and of regions that are not as they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import limner
+from limner.decode import Greedy
+from limner.errors import UserError
+from limner.inference.captions import Captioner, one_model
+from limner.models.caption_ensemble import CaptionEnsemble
+from limner.models.updown_captioner import UpDownCaptioner
+from limner.weights.package import Package, save
+
+WORDS = ["<unk>", "a", "red", "circle", "blue", "square"]
+REGIONS = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+
+
+def package(seed: int = 0, words=WORDS, **options) -> Package:
+    torch.manual_seed(seed)
+    sizes = {"words": len(words), "feature_dim": 6, "embed_dim": 4, "hidden": 5, "attention_hidden": 4, **options}
+    model = UpDownCaptioner(**sizes).eval()
+    with torch.no_grad():
+        model.word_layer.weight.mul_(8)  # so that captions differ between images
+    features = {"dim": 6, "max_regions": None, "extractor": "unknown", "provenance": {}}
+    target = {"_target_": "limner.models.updown_captioner.UpDownCaptioner", **sizes}
+    meta = {"task": "captioning", "features": features, "signature": "cross-entropy"}
+    return Package(model=model, sizes=target, vocab={"words": list(words)}, meta=meta)
+
+
+def test_three_lines(tmp_path):
+    save(tmp_path / "p", package())
+    caption = limner.load(tmp_path / "p").caption(REGIONS)
+    assert caption.text == " ".join(caption.words)
+    assert set(caption.words) <= set(WORDS) - {"<unk>"}
+    assert caption.attention.shape == (len(caption.words), 3)
+    np.testing.assert_allclose(caption.attention.sum(1), 1, atol=1e-5)
+    assert len(caption.beams) == 5
+    assert caption.beams[0] == (caption.text, caption.logp)
+    assert [logp for _, logp in caption.beams] == sorted((logp for _, logp in caption.beams), reverse=True)
+    card = (tmp_path / "p/README.md").read_text()
+    assert "model.caption(features)" in card
+    assert "cross-entropy" in card
+
+
+def test_a_batch_gives_what_single_images_give():
+    captioner = Captioner([package()])
+    feats = torch.zeros(2, 4, 6)
+    feats[0, :3] = torch.from_numpy(REGIONS)
+    feats[1] = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    mask = torch.tensor([[True, True, True, False], [True] * 4])
+    both = captioner.batch(feats, mask)
+    alone = [captioner.caption(REGIONS), captioner.caption(feats[1].numpy())]
+    for mine, other in zip(both, alone):
+        assert mine.text == other.text
+        assert mine.logp == pytest.approx(other.logp, abs=1e-5)
+        np.testing.assert_allclose(mine.attention, other.attention, atol=1e-5)
+    assert both[0].attention.shape[1] == 3
+
+
+def test_another_decoder_and_a_caption_that_was_cut():
+    captioner = Captioner([package()], decode=Greedy(max_length=2, min_length=2, attention=True))
+    caption = captioner.caption(REGIONS)
+    assert len(caption.words) == 2
+    assert caption.ended is False
+    assert caption.beams == [(caption.text, caption.logp)]
+
+
+def test_an_ensemble_averages_probabilities():
+    parts = [package(0), package(1)]
+    model = one_model(parts)
+    assert isinstance(model, CaptionEnsemble)
+    feats, mask = torch.from_numpy(REGIONS)[None], torch.ones(1, 3, dtype=torch.bool)
+    bos = torch.tensor([len(WORDS) + 1])
+    logits, _, attention = model.step(bos, model.begin(feats, mask))
+    each = [part.model.step(bos, part.model.begin(feats, mask)) for part in parts]
+    expected = torch.stack([logits.softmax(1) for logits, _, _ in each]).mean(0)
+    torch.testing.assert_close(logits.exp(), expected)
+    torch.testing.assert_close(attention, torch.stack([attention for _, _, attention in each]).mean(0))
+    assert len(Captioner(parts).caption(REGIONS).beams) == 5
+
+
+def test_what_cannot_write_together():
+    with pytest.raises(UserError, match="other words"):
+        one_model([package(), package(words=[*WORDS[:-1], "star"])])
+    other = package()
+    other.meta["features"] = {**other.meta["features"], "extractor": "grid"}
+    with pytest.raises(UserError, match="extractor"):
+        one_model([package(), other])
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (np.zeros((3, 7), np.float32), "7 numbers a region, the model expects 6"),
+        (np.zeros((0, 6), np.float32), "one region or more"),
+        (np.full((2, 6), np.nan, np.float32), "NaN"),
+    ],
+)
+def test_regions_that_cannot_be(features, told):
+    with pytest.raises(UserError, match=told):
+        Captioner([package()]).caption(features)
+
+
+def test_boxes_for_a_model_with_geometry():
+    captioner = Captioner([package(geometry=True)])
+    boxes = np.array([[0, 0, 10, 10], [5, 5, 20, 20], [0, 0, 40, 30]])
+    here = captioner.caption(REGIONS, boxes=boxes, size=(40, 30))
+    moved = captioner.caption(REGIONS, boxes=boxes[::-1].copy(), size=(40, 30))
+    assert here.logp != moved.logp
+    with pytest.raises(UserError, match="geometry"):
+        captioner.caption(REGIONS)
