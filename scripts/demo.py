@@ -1,7 +1,6 @@
 """`make demo`: the toy world, Up-Down VQA and the Up-Down captioner on it, and what to do next.
 
-Two lanes of trainings run beside each other, one a processor core: questions with and without the pictures, and
-captions with cross-entropy and then SCST.
+Two lanes of trainings run beside each other, one a processor core.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ def main() -> None:
     step("A world of coloured shapes, with questions, captions, dialogs and regions:", ["data", "toy", "data/toy"])
     say("\nUp-Down VQA with and without the pictures; beside it the captioner, cross-entropy and then SCST:")
     lanes = [
-        Lane({"toy_vqa": None, "toy_vqa_question_only": None}),
-        Lane({"toy_caption_xe": None, "toy_caption_scst": "toy_caption_xe"}),
+        Lane({"toy_vqa": None}),
+        Lane({"toy_caption_xe": None, "toy_caption_scst": "toy_caption_xe", "toy_vqa_question_only": None}),
     ]
     try:
         for lane in lanes:

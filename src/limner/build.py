@@ -53,7 +53,8 @@ def model_settings(config: DictConfig) -> DictConfig:
     """The `model` group, without dropout when the run wants none."""
     if config.get("dropout", True):
         return config.model
-    return OmegaConf.merge(config.model, {name: 0.0 for name in config.model if str(name).startswith("dropout")})
+    none = {name: 0.0 for name in config.model if str(name).startswith("dropout")}
+    return OmegaConf.merge(config.model, none)  # type: ignore[return-value]
 
 
 def start_of(config: DictConfig) -> package.Package | None:

@@ -105,7 +105,7 @@ def _read(records: Iterable[Any], path: object) -> dict[tuple[int, int], int]:
 
 def _fault(ranks: Any) -> str:
     """What is wrong with ranks that are no permutation."""
-    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
+    if not isinstance(ranks, list) or not ranks or not all(type(rank) is int for rank in ranks):
         return _short(ranks)
     twice = sorted({rank for rank in ranks if ranks.count(rank) > 1})
     outside = sorted({rank for rank in ranks if not 1 <= rank <= len(ranks)})

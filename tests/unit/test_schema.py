@@ -17,7 +17,20 @@ from limner.schema.check import typed
 from limner.schema.keys import documented
 
 EXPERIMENTS = preflight.group_options("experiment", [])
-TRAINED = ("task", "model", "data", "optim", "schedule", "trainer", "logger", "callbacks", "paths", "debug", "decode", "scst")
+TRAINED = (
+    "task",
+    "model",
+    "data",
+    "optim",
+    "schedule",
+    "trainer",
+    "logger",
+    "callbacks",
+    "paths",
+    "debug",
+    "decode",
+    "scst",
+)
 OPTIONS = [(group, option) for group in TRAINED for option in preflight.group_options(group, [])]
 SCHEMAS = [*VERBS.values(), *GROUPS.values(), *TARGETED]
 

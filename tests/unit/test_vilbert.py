@@ -226,6 +226,55 @@ def test_initial_weights():
             assert (parameter == 1).all(), name
 
 
+def test_autocast():
+    model, given = small_vilbert.model().float(), small_vilbert.batch()
+    given |= {name: given[name].float() for name in ("feats", "boxes")}
+    heads = asked(given)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = [model(**given, **heads), model(**given)]
+    high = [model(**given, **heads), model(**given)]
+    for found, expected in zip(low, high):
+        for ours, theirs in zip(found, expected):
+            if theirs is not None:
+                assert (ours.float() - theirs).norm() < 0.05 * theirs.norm()
+                assert not torch.equal(ours.float(), theirs)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_no_sequence_at_all(training):
+    """A process may get no item of the last batch; its gradients are zero, not missing."""
+    model, given = small_vilbert.model().train(training), small_vilbert.batch()
+    none = {name: x[:0] if name in ("tokens", "segments", "text_mask", "image") else x for name, x in given.items()}
+    heads = {name: x[:0] for name, x in asked(given).items()}
+    out = model(**none, **heads)
+    assert [tuple(x.shape) for x in out] == [(0, 2), (0, 17), (0, 5)]
+    sum(x.sum() for x in out).backward()
+    assert not any(parameter.grad.any() for parameter in model.parameters())
+    assert model(**none).alignment.shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("tokens", 17, "tokens: found 17, but the model knows 0 to 16"),
+        ("tokens", -1, "tokens: found -1, but"),
+        ("segments", 2, "segments: found 2, but the model knows 0 to 1"),
+    ],
+)
+def test_ids_without_a_row(name, value, line):
+    model, given = small_vilbert.model(), small_vilbert.batch()
+    given[name][0, 1] = value
+    with pytest.raises(UserError, match=line):
+        model(**given)
+
+
+def test_a_text_that_is_too_long():
+    model = small_vilbert.model()
+    with pytest.raises(UserError, match="positions: found 17, but the model knows 0 to 15; cut the text shorter"):
+        model(**small_vilbert.batch((18, 3)))
+    model(**small_vilbert.batch((16, 3)))  # padded to 17
+
+
 def test_score_does_not_saturate():
     logits = torch.tensor([[30.0, -30.0], [31.0, -30.0], [-1.0, 1.0]])
     assert ViLBERTOutput(logits, None, None).score.tolist() == [60.0, 61.0, -2.0]

@@ -11,7 +11,7 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from small_vilbert import TEXT_ONLY
 
-from limner.models.vilbert_parts import alignment, by_length, in_parts
+from limner.models.vilbert_parts import alignment_in_parts, by_length, in_parts
 from limner.visdial_losses import dense_relevance
 
 
@@ -42,7 +42,7 @@ def test_gradients_of_a_loss_over_all_options(training, text_only):
         if direct:  # the same parts, for the same dropout, in one graph
             logits = by_hand(model, given, rows=14)
         else:
-            logits = alignment(model, **given, rows=14)
+            logits = alignment_in_parts(model, **given, rows=14)
         loss = dense_relevance(logits.unflatten(0, (2, 3)), relevance).mean
         loss.backward()
         found.append((logits, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
@@ -69,7 +69,15 @@ def by_hand(model, given, *, rows):
 def test_an_image_for_each_sequence_by_default():
     model, given = small_vilbert.model(), small_vilbert.batch(images=5)
     del given["image"]
-    torch.testing.assert_close(alignment(model, **given, rows=10), model(**given).alignment, atol=1e-13, rtol=0)
+    torch.testing.assert_close(
+        alignment_in_parts(model, **given, rows=10), model(**given).alignment, atol=1e-13, rtol=0
+    )
+
+
+def test_no_sequence_at_all():
+    model, given = small_vilbert.model(), small_vilbert.batch()
+    none = {name: x[:0] if name in ("tokens", "segments", "text_mask", "image") else x for name, x in given.items()}
+    assert alignment_in_parts(model, **none).shape == (0, 2)
 
 
 def test_what_is_kept_is_one_part():

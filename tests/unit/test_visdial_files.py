@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import gzip
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -136,7 +136,7 @@ def with_round(**said):
 
 
 def without(name, place=1):
-    dialog = copy.deepcopy(DIALOG)
+    dialog = json.loads(json.dumps(DIALOG))
     del dialog["dialog"][place][name]
     return file_of(dialog)
 
@@ -316,10 +316,21 @@ def test_join(tmp_path):
     check(both)
     assert told(both) == [dialog for split in splits for dialog in told(split)]
     assert len(both.dense) == 5
-    assert both.ranked.tolist() == [20] * 0 + both.ranked.tolist()
+    assert not both.annotated
+    assert both.take([0, 1, 2, 3, 4]).annotated
     assert join(splits[:1]) is splits[0]
     with pytest.raises(UserError, match="the joined splits: image ids stand twice: 100, 107;"):
         join([splits[0], splits[0].take([1, 0])])
+
+
+def test_frequent_answers(tmp_path):
+    file = content(4, dialogs=30, split="test")
+    split = load_split(write(tmp_path / "d.json", file))
+    given_ones = [said["answer"] for dialog in file["data"]["dialogs"] for said in dialog["dialog"] if "answer" in said]
+    counts = sorted(Counter(given_ones).items(), key=lambda pair: (-pair[1], pair[0]))
+    expected_ones = [file["data"]["answers"][place] for place, _ in counts]
+    assert split.frequent_answers(3) == expected_ones[:3]
+    assert split.frequent_answers(1000) == expected_ones
 
 
 @given(st.lists(st.text(max_size=8)), st.data())

@@ -7,10 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from limner.data.visdial_split import VisDialSplit
 from limner.data.wordpiece import SIGNS, WordPiece
 
-WORDS = "a the red big dog cat ball is it there how many on left yes no two ##s ##ing play".split()
+WORDS = ["a", "the", "red", "big", "dog", "cat", "ball", "is", "it", "there", "how", "many", "on", "left", "yes", "no",
+         "two", "##s", "##ing", "play"]  # fmt: skip
 
 
 def words() -> WordPiece:
@@ -114,6 +117,4 @@ def expected(file: dict[str, Any], dense: list[dict[str, Any]] = ()) -> list[dic
 
 
 def _float32(shares: list[float] | None) -> list[float] | None:
-    import numpy as np
-
     return None if shares is None else np.array(shares, np.float32).tolist()

@@ -49,6 +49,7 @@ class Contexts(NamedTuple):
     tail: np.ndarray  #: (N,) tokens from there to the round's question
     room: np.ndarray  #: (N,) most tokens of a candidate, [SEP] included
     dropped: np.ndarray  #: (N,) rounds of history that were left out for want of room
+    cut: np.ndarray  #: (N,) bool, rounds that do not fit even without history: their texts are cut
 
 
 class DialogEncoder:
@@ -165,7 +166,8 @@ class DialogEncoder:
         first = np.clip(fits, earliest, rounds)
         tail = self.question_end - self.round_start[first]
         room = most - head - tail
-        tight = np.flatnonzero(room < longest)
+        cut = room < longest
+        tight = np.flatnonzero(cut)
         if len(tight):
             room[tight] = np.minimum(longest[tight], most // 2)
             left = most - room[tight]
@@ -173,7 +175,7 @@ class DialogEncoder:
             head[tight] = np.minimum(head[tight], left - question)
             head[tight] = np.where(head[tight] < 2, 1, head[tight])
             tail[tight] = question
-        return Contexts(head, self.round_start[first], tail, room, first - earliest)
+        return Contexts(head, self.round_start[first], tail, room, first - earliest, cut)
 
     @property
     def shortened(self) -> int:
@@ -182,9 +184,8 @@ class DialogEncoder:
 
     @property
     def cut(self) -> int:
-        """Rounds that do not fit even without history: some of their texts are cut."""
-        contexts, ranked = self.contexts, self.split.ranked
-        return int((contexts.room < self.longest_option)[ranked].sum())
+        """Rounds whose options are judged after texts that are cut."""
+        return int(self.contexts.cut[self.split.ranked].sum())
 
     # --- rows ---
 
@@ -219,12 +220,15 @@ class DialogEncoder:
     def flat(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Rows one after another: `tokens (sum of lengths,) int32, segments (sum of lengths,) uint8`."""
         places = _gather(rows.starts.ravel(), rows.sizes.ravel())
-        tokens = self.tokens[places]
+        tokens, segments = self.tokens[places], self.segments[places]
         ends = np.cumsum(rows.sizes.ravel()).reshape(-1, 3) - 1
-        # A text that was cut has lost its [SEP]; one that was not keeps it. A beginning of one token is [CLS] alone.
-        tokens[ends[rows.sizes[:, 0] > 1, 0]] = self.words.sep
+        # A text that was cut has lost its [SEP]; one that was not keeps it. A beginning of one token is [CLS] alone,
+        # which has the segment of what follows: a question.
+        alone = rows.sizes[:, 0] == 1
+        tokens[ends[~alone, 0]] = self.words.sep
         tokens[ends[:, 1:]] = self.words.sep
-        return tokens, self.segments[places]
+        segments[ends[alone, 0]] = 0
+        return tokens, segments
 
 
 def text_rows(

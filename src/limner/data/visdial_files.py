@@ -210,8 +210,8 @@ class _Dialogs:
         numbers = np.arange(split.rounds)
         last = np.isin(numbers, split.first[1:] - 1)
         questions, answers = len(split.questions), len(split.answers)
-        optioned = np.repeat(numbers, split.option_counts)
-        outside = np.unique(optioned[(split.options < 0) | (split.options >= answers)])
+        options = np.flatnonzero((split.options < 0) | (split.options >= answers))
+        outside = np.unique(np.searchsorted(split.option_first, options, side="right") - 1)
         for wrong, told in (
             (numbers[split.question >= questions], f"question is outside the {questions:,} questions"),
             (numbers[split.answer >= answers], f"answer is outside the {answers:,} answers"),

@@ -94,6 +94,12 @@ class VisDialSplit:
         """The options of a round, as places in `answers`."""
         return self.options[self.option_first[number] : self.option_first[number + 1]]
 
+    def frequent_answers(self, count: int) -> list[str]:
+        """The answers given most often, the most frequent first: candidates for a dialog that has none of its own."""
+        counts = np.bincount(self.answer[self.answer >= 0], minlength=len(self.answers))
+        order = np.argsort(-counts, kind="stable")[:count]
+        return [self.answers[place] for place in order[counts[order] > 0].tolist()]
+
     @cached_property
     def dense_first(self) -> np.ndarray:
         """(K+1,) int64: the relevances of the k-th judged round are relevance[dense_first[k] : dense_first[k+1]]."""

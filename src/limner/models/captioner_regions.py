@@ -90,7 +90,8 @@ class Global(nn.Module):
             UserError: if the vector is to be given and is not, or has another size.
         """
         if self.source == "mean":
-            shares = (mask / mask.sum(1, keepdim=True).clamp(min=1)).to(dtype)  # [i, r]
+            real = mask.to(torch.float64 if dtype == torch.float64 else torch.float32)
+            shares = (real / real.sum(1, keepdim=True).clamp(min=1)).to(dtype)  # [i, r]
             batch = RegionBatch(feats, mask, mask.new_zeros(0, dtype=torch.long), dtype)
             vector = batch.pool_images(shares.unsqueeze(1)).squeeze(1)
         elif given is None or given.shape[1] != self.inputs:

@@ -40,9 +40,14 @@ class ViLBERTOutput(NamedTuple):
 
     @property
     def score(self) -> Tensor:
-        """`(N,)`, what candidates are ranked by: the log odds, which do not saturate as the probability does."""
-        alignment = self.alignment if self.alignment.dtype == torch.float64 else self.alignment.float()
-        return alignment[:, 0] - alignment[:, 1]
+        """`(N,)`, what candidates are ranked by: see `score`."""
+        return score(self.alignment)
+
+
+def score(alignment: Tensor) -> Tensor:
+    """`(..., 2)` to `(...)`: the log odds that they belong together, which do not saturate as the probability does."""
+    alignment = alignment if alignment.dtype == torch.float64 else alignment.float()
+    return alignment[..., 0] - alignment[..., 1]
 
 
 class Encoded(NamedTuple):
@@ -107,9 +112,7 @@ class ViLBERT(nn.Module):
         vilbert_options.check(dict(locals()))
         with_image = fusion != "text"
         self.dropout_text, self.dropout_image = dropout_text, dropout_image
-        self.drops = any(
-            drop for drop in (dropout_text, dropout_image, dropout_text_attention, dropout_image_attention)
-        )
+        self.drops = any((dropout_text, dropout_image, dropout_text_attention, dropout_image_attention))
         self.row_flop = 4 * text_hidden * (2 * text_hidden + text_ffn)
         self.text_embedding = TextEmbedding(words, positions, segments, text_hidden)
         self.image_embedding = ImageEmbedding(feature_dim, image_hidden) if with_image else None
@@ -197,6 +200,7 @@ class ViLBERT(nn.Module):
     def _text(self, tokens: Tensor, segments: Tensor, layout: Layout, wanted: Wanted | None) -> Stream:
         index = layout.index
         rows = tokens.flatten()[index], index % tokens.shape[1], segments.flatten()[index]
+        self.text_embedding.check(*rows)
         if self.training and self.drops:
             x = dropped(self.text_embedding(*rows), self.dropout_text, True)
             return Stream(x, layout.groups, wanted=wanted)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limner.errors import UserError
 from limner.models.vilbert_layers import EPS
 
 BOX = 5  # x1/w, y1/h, x2/w, y2/h, area/(w h)
@@ -23,6 +24,18 @@ class TextEmbedding(nn.Module):
         self.positions = nn.Embedding(positions, size)
         self.segments = nn.Embedding(segments, size)
         self.norm = nn.LayerNorm(size, eps=EPS)
+
+    def check(self, tokens: Tensor, positions: Tensor, segments: Tensor) -> None:
+        """Raises a `UserError` for ids that have no row; on a GPU, where it would have to wait, torch itself does."""
+        if not len(tokens) or tokens.device.type != "cpu":
+            return
+        for name, ids, table in (("tokens", tokens, self.words), ("positions", positions, self.positions),
+                                 ("segments", segments, self.segments)):  # fmt: skip
+            low, high = (int(x) for x in ids.aminmax())
+            if low < 0 or high >= table.num_embeddings:
+                shorten = "; cut the text shorter" if name == "positions" else ""
+                found, last = low if low < 0 else high, table.num_embeddings - 1
+                raise UserError(f"{name}: found {found}, but the model knows 0 to {last}{shorten}")
 
     def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
         """All `(P,)` int64; to `(P, S)`."""

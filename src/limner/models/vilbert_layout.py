@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GROUP_FLOP = {"cpu": 4e6, "cuda": 4e9}  # what could be multiplied in the time that one more group takes in a layer
+GROUP_FLOP = {"cpu": 8e6, "cuda": 4e9}  # what could be multiplied in the time that one more group takes in a layer
 
 
 class Group(NamedTuple):
@@ -57,7 +57,7 @@ class Layout:
         else:
             ascending = sorted(range(sequences), key=lengths.__getitem__)
             lengths = [lengths[k] for k in ascending]
-            self.order = torch.tensor(ascending, device=device)
+            self.order = torch.tensor(ascending, dtype=torch.long, device=device)
             columns = (~mask).to(torch.uint8).argsort(dim=1, stable=True)[self.order]  # real tokens first
         self.inverse = self.order.argsort()
         cuts = [(0, sequences)] if whole else cut(lengths, GROUP_FLOP.get(device.type, 4e9) / row_flop)
@@ -65,12 +65,13 @@ class Layout:
         starts = [0]
         for length in padded:
             starts.append(starts[-1] + length)
-        self.first = torch.tensor(starts[:-1], device=device)
-        sequence = torch.repeat_interleave(torch.tensor(padded, device=device), output_size=starts[-1])
+        self.first = torch.tensor(starts[:-1], dtype=torch.long, device=device)
+        repeats = torch.tensor(padded, dtype=torch.long, device=device)
+        sequence = torch.repeat_interleave(repeats, output_size=starts[-1])
         slot = torch.arange(starts[-1], device=device) - self.first[sequence]
         self.index = self.order[sequence] * longest + columns[sequence, slot]
         ordered = mask[self.order]
-        self.groups = tuple(self._group(ordered[a:b], lengths[a:b], whole) for a, b in cuts)
+        self.groups = tuple(self._group(ordered[a:b], lengths[a:b], whole) for a, b in cuts) or (Group(0, 1, None),)
 
     @staticmethod
     def _group(mask: Tensor, lengths: list[int], whole: bool) -> Group:

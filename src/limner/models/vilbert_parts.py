@@ -48,7 +48,7 @@ def by_length(lengths: Sequence[int], *, rows: int = ROWS, extra: int = 0) -> li
     return parts
 
 
-def alignment(
+def alignment_in_parts(
     model: nn.Module,
     tokens: Tensor,
     segments: Tensor,
@@ -71,9 +71,9 @@ def alignment(
         used, image = where[chosen].unique(return_inverse=True)
         return model(*text, feats[used], boxes[used], mask[used], image).alignment
 
-    found = by_length(lengths, rows=rows, extra=0 if mask is None else mask.shape[1])
+    found = by_length(lengths, rows=rows, extra=0 if mask is None else mask.shape[1]) or [[]]
     ends = text_mask.shape[1] - text_mask.flip(1).to(torch.uint8).argmax(1)  # where the last real token ends
     longest = ends.tolist()
-    parts = [(tokens.new_tensor(each), max(longest[k] for k in each)) for each in found]
+    parts = [(tokens.new_tensor(each), max((longest[k] for k in each), default=1)) for each in found]
     order = torch.cat([chosen for chosen, _ in parts])
     return in_parts(part, parts)[order.argsort()]

@@ -105,7 +105,7 @@ def train_rules(config: DictConfig) -> list[str]:
     if model.get("classifier") == "two_stream" and model.get("attention") == "none":
         faults.append("model.classifier=two_stream needs an image: model.attention=none leaves its image stream empty")
     faults += split_rules(data)
-    schema = schema_for(data, "data")
+    schema: Any = schema_for(data, "data")
     if schema is not None:
         faults += schema.train_faults(data, model)
     if config.get("scst") is not None and config.scst.get("start_epoch") == 0 and not config.get("weights"):
@@ -127,7 +127,7 @@ def train_rules(config: DictConfig) -> list[str]:
 
 def splits(data: DictConfig) -> list[str] | None:
     """The splits of a data config; None for a user's own class, which checks them itself."""
-    schema = schema_for(data, "data")
+    schema: Any = schema_for(data, "data")
     return None if schema is None else sorted(str(split) for split in data[schema.SPLITS])
 
 
@@ -142,7 +142,8 @@ def split_rules(data: DictConfig) -> list[str]:
     there = splits(data)
     if there is None:
         return []
-    where = f"data.{schema_for(data, 'data').SPLITS}"
+    schema: Any = schema_for(data, "data")
+    where = f"data.{schema.SPLITS}"
     return [f"{where} has no split '{s}'; it has {listing(there)}" for s in sorted(used_splits(data) - set(there))]
 
 
@@ -150,14 +151,14 @@ def one_split(data: DictConfig, split: str) -> DictConfig:
     """The data config with one split in use: words, answers and the like come with the trained model."""
     chosen = OmegaConf.to_container(data, resolve=True)
     assert isinstance(chosen, dict)
-    schema = schema_for(data, "data")
+    schema: Any = schema_for(data, "data")
     chosen |= {"fit": [], "select": split, "test": None} | (schema.BROUGHT if schema else {})
     return OmegaConf.create(chosen)
 
 
 def used_paths(data: DictConfig) -> list[tuple[str, str]]:
     """`(config key, path)` of every input file that a run with this data config reads."""
-    schema = schema_for(data, "data")
+    schema: Any = schema_for(data, "data")
     used = used_splits(data) if schema else None
     found = []
     for field in fields(schema) if schema else []:
@@ -188,7 +189,7 @@ def missing_files(data: DictConfig) -> list[str]:
 def advice_for(key: str) -> str:
     """The next step for a missing file of a data set that limner cannot draw itself."""
     if key == "data.features":
-        return "make it with: limner features extract images=DIR out=FILE, or: limner features convert OLD NEW"
+        return "make it with: limner features extract images=PATH out=FILE, or: limner features convert OLD NEW"
     if key == "data.glove":
         return "fetch glove.6B.zip from nlp.stanford.edu/projects/glove, or start from random words: data.glove=null"
     if key.startswith("data.captions"):

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("file", metavar="FILE")
     verb.add_argument("--out", required=True, metavar="NEW.h5", help="the file to make; it must not exist")
     verb.set_defaults(run=_convert)
-    verbs.add_parser("extract", help="from images: limner features extract images=DIR out=FILE", add_help=False)
+    verbs.add_parser("extract", help="from images: limner features extract images=PATH out=FILE", add_help=False)
     return parser
 
 
