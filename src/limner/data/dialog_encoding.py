@@ -55,7 +55,7 @@ class Contexts(NamedTuple):
 class DialogEncoder:
     """The rows of a split.
 
-    At the size of VisDial's training dialogs (123,287) its arrays take about 250 MB.
+    At the size of VisDial's training dialogs (123,287) its arrays take about 300 MB.
 
     Args:
         split: the dialogs.

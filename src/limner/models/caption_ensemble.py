@@ -29,6 +29,6 @@ class CaptionEnsemble(nn.Module):
 
     def step(self, tokens: Tensor, states: tuple) -> tuple[Tensor, tuple, Tensor | None]:
         """Log of the mean probabilities (N,V+1), the states, and the mean attention (N,R)."""
-        steps = [(model.step, state) for model, state in zip(self.models, states)]
+        steps: list[Any] = [(model.step, state) for model, state in zip(self.models, states)]
         together, _ = ensemble(steps, weights=self.weights)
         return together(tokens, states)
