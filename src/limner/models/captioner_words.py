@@ -18,6 +18,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -49,9 +50,7 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
         made = _Gradients(torch.empty_like(hidden), torch.empty_like(weight), torch.zeros_like(bias))
         if not len(hidden):
             made.weight.zero_()
-    # rows that start at multiples of 64 bytes: with 10,011 outputs the product is half as fast again
-    aligned = -(-outputs // 16) * 16
-    space = hidden.new_full((rows, aligned), -torch.inf)
+    space = hidden.new_full((rows, _aligned(outputs)), -torch.inf)
     rest = smoothing / max(outputs - 1, 1)
     entropy = (1 - smoothing) * math.log(1 - smoothing) + smoothing * math.log(rest) if smoothing else 0.0
     for a in range(0, len(hidden), max(rows, 1)):
@@ -77,6 +76,11 @@ def _run(hidden, weight, bias, targets, factors, smoothing, gradients):
         torch.addmm(made.weight, dlogits.t(), x * factor.unsqueeze(1), beta=1 if a else 0, out=made.weight)
         made.bias.addmv_(dlogits.t(), factor)
     return log_probs, losses, made
+
+
+def _aligned(outputs: int) -> int:
+    """Columns of a matrix whose rows start at multiples of 64 bytes: a product into it is half as fast again."""
+    return -(-outputs // 16) * 16
 
 
 class _WordLoss(torch.autograd.Function):
@@ -137,6 +141,15 @@ def word_loss(
     wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in (hidden, weight, bias))
     return WordLoss(*_WordLoss.apply(hidden, weight, bias, targets, factors.detach().to(wide), smoothing, wanted))
+
+
+def word_logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W h + b: `hidden (*, H)` to `(*, W)`. Without a gradient its rows may lie further apart than W numbers."""
+    if torch.is_grad_enabled() or hidden.dim() != 2 or hidden.device.type != "cpu":
+        return F.linear(hidden.to(weight.dtype), weight, bias)
+    hidden, weight, bias = _cast(hidden, weight, bias)
+    logits = hidden.new_empty(len(hidden), _aligned(len(weight)))[:, : len(weight)]
+    return torch.addmm(bias, hidden, weight.t(), out=logits)
 
 
 def word_layer_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

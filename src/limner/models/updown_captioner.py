@@ -26,6 +26,7 @@ from limner.models.captioner_core import Attention, Hidden, Prepared
 from limner.models.captioner_packing import PackedStates, pack
 from limner.models.captioner_regions import GEOMETRY, Global, Regions, box_geometry
 from limner.models.captioner_training import mixed, release_weights
+from limner.models.captioner_words import word_logits
 from limner.models.dropout import dropped
 from limner.models.regions import Groups, group
 
@@ -173,7 +174,7 @@ class UpDownCaptioner(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The word layer: `(*, H)` to `(*, V+1)`."""
-        return self.word_layer(hidden.to(self.word_layer.weight.dtype))
+        return word_logits(hidden, self.word_layer.weight, self.word_layer.bias)
 
     def forward(self, feats, mask, image, tokens, lengths, **options) -> CaptionOutput:
         """Logits of every real token of given captions; arguments as in `states`."""
