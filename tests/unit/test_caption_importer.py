@@ -50,6 +50,12 @@ def test_a_checkpoint_fits_the_model_of_its_sizes(batch_norm, prefix):
     UpDownCaptioner(**sizes).load_state_dict(convert_rt_captioner(state))
 
 
+def test_pickled_options_are_left_alone():
+    """Its Lightning trainer keeps them as bytes among the weights."""
+    state = published() | {"_vocab": torch.zeros(3, dtype=torch.uint8), "_opt": torch.zeros(9, dtype=torch.uint8)}
+    UpDownCaptioner(**rt_captioner_sizes(state)).load_state_dict(convert_rt_captioner(state))
+
+
 def test_word_rows_move():
     """Their row 0 is start and end; it becomes our end and our start, and in the word layer our end."""
     state = published()
@@ -79,6 +85,7 @@ def test_everything_wrong_is_one_line():
     with pytest.raises(UserError) as error:
         convert_rt_captioner(state)
     message = str(error.value)
+    assert message.startswith("not a published Up-Down captioner checkpoint: ")
     assert "\n" not in message
     for part in ("missing: core.att_lstm.bias_hh, logit.bias", "unknown: logit.0.weight", "ctx2att.weight is [5, 9]"):
         assert part in message

@@ -63,7 +63,7 @@ def test_every_experiment_composes(experiment):
 def test_every_option_composes(group, option):
     """With one of the tasks it is made for."""
     found = []
-    for experiment in ("toy_vqa", "toy_caption_scst", "caption_xe_then_scst"):
+    for experiment in ("toy_vqa", "toy_caption_scst", "caption_xe_then_scst", "visdial"):
         config = preflight.compose("train", [f"experiment={experiment}", f"{group}={option}"], checked=False)
         found.append(faults(config))
         if not found[-1]:

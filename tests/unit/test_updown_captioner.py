@@ -144,6 +144,16 @@ def test_gradients_after_a_partial_and_a_repeated_backward_pass(batch):
         assert torch.equal(again, expected)
 
 
+def test_weights_that_changed_before_the_backward_pass_are_an_error(batch):
+    """As with torch's own layers: the gradient would be that of no model."""
+    model = make()
+    loss = model(batch["feats"], batch["mask"], **CAPTIONS).logits.sum()
+    with torch.no_grad():
+        model.language_lstm.weight_hh.mul_(2)
+    with pytest.raises(RuntimeError, match="changed between the forward and the backward"):
+        loss.backward()
+
+
 def test_region_features_get_gradients(batch):
     """Of a model that is joined to what makes the features."""
     for options in ({}, PAPER):

@@ -14,7 +14,11 @@ from types import ModuleType
 
 from limner.errors import UserError
 
-TASKS = {"vqa": "limner.inference.vqa", "captioning": "limner.inference.captions"}
+TASKS = {
+    "vqa": "limner.inference.vqa",
+    "captioning": "limner.inference.captions",
+    "visdial": "limner.inference.dialogs",
+}
 
 
 def module_for(task: str | None) -> ModuleType:

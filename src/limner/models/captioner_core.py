@@ -145,7 +145,3 @@ class Prepared:
             handles["lstm2"], self.lstm2, base, None if state is None else state.c2, {"v": v, "h1": h1, **back2}
         )
         return Hidden(h1, c1, h2, c2), weights
-
-
-def _sum(attention: Attention, dtype: torch.dtype) -> Tensor:
-    return (attention.region.bias + attention.query.bias).to(dtype)

@@ -11,6 +11,7 @@ any graph: rows may leave, be copied or be chosen between steps.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.autograd.function import once_differentiable
 ROWS = 2048  # noted rows at which they are multiplied and forgotten: large enough for a fast product
 
 
-class Ledger:
+class Ledger(ABC):
     """What steps owe to the tensors `values` that they share. Kinds of ledgers say how a share is noted.
 
     `needed[k]`: whether value k gets a gradient at all.
@@ -30,6 +31,7 @@ class Ledger:
     def __init__(self, *values: Tensor) -> None:
         self.values = [value.detach() for value in values]
         self.needed = [value.requires_grad and torch.is_grad_enabled() for value in values]
+        self._versions = [value._version for value in values]
         self._pass = -1
 
     def share(self, *values: Tensor) -> Tensor:
@@ -37,19 +39,26 @@ class Ledger:
         return _Share.apply(self, *values)
 
     def open(self) -> None:
-        """Called first in the backward of a step: what an earlier, unfinished backward pass noted does not count."""
-        current = torch._C._current_graph_task_id()
-        if current != self._pass:
-            self.clear()
-            self._pass = current
+        """Called first in the backward of a step: what an earlier, unfinished backward pass noted does not count.
 
+        Raises:
+            RuntimeError: the values were changed since the forward pass, by an optimiser's step for example.
+        """
+        current = torch._C._current_graph_task_id()  # a number for each backward pass
+        if current == self._pass:
+            return
+        if [value._version for value in self.values] != self._versions:
+            raise RuntimeError("weights of the captioner were changed between the forward and the backward pass")
+        self.clear()
+        self._pass = current
+
+    @abstractmethod
     def clear(self) -> None:
         """Forgets everything noted."""
-        raise AssertionError("a kind of ledger says what it notes")
 
+    @abstractmethod
     def settle(self) -> Sequence[Tensor | None]:
         """The gradient of each value from what was noted."""
-        raise AssertionError("a kind of ledger says what it notes")
 
 
 class _Share(torch.autograd.Function):

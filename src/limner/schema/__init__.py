@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from limner.schema import captions_data, captions_model, captions_task, common, decode, scst, vqa
+from limner.schema import (
+    captions_data,
+    captions_model,
+    captions_task,
+    common,
+    decode,
+    scst,
+    visdial_data,
+    visdial_model,
+    visdial_task,
+    vqa,
+)
 from limner.schema.keys import key, part
 
 
@@ -78,6 +89,7 @@ TARGETED = (
     vqa.VQAData, vqa.UpDownVQA, vqa.VQATask,
     captions_data.CaptionData, captions_model.UpDownCaptioner, captions_task.CaptioningTask,
     decode.Greedy, decode.Sample, decode.Beam, decode.DiverseBeam, scst.SCST,
+    visdial_data.VisDialData, visdial_model.ViLBERT, visdial_model.BertAdamW, visdial_task.VisDialTask,
 )  # fmt: skip
 
 

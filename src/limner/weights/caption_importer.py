@@ -16,6 +16,8 @@ from limner.errors import UserError, listing
 from limner.weights import names
 from limner.weights.importers import convert, read_sizes, strip_prefix
 
+PICKLES = ("_vocab", "_opt")  # vocabulary and options, pickled into byte tensors by its Lightning trainer; never read
+
 
 def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A checkpoint of its model `updown` (or `topdown`, its other name) as a state dict of `UpDownCaptioner`.
@@ -27,7 +29,7 @@ def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state, batch_norm = _known(state)
     sizes = read_sizes(state, _where(batch_norm))
-    ours = convert(state, names.RT_CAPTIONER[batch_norm], sizes, "ImageCaptioning.pytorch updown")
+    ours = convert(state, names.RT_CAPTIONER[batch_norm], sizes, "published Up-Down captioner")
     words = ours["words.weight"]
     ours["words.weight"] = torch.cat((words[1:], words[:1], words[:1]))
     for name in ("word_layer.weight", "word_layer.bias"):
@@ -87,8 +89,8 @@ def rt_tokens(rows: Sequence[Sequence[int]], words: int) -> list[list[int]]:
 
 
 def _known(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The state without its prefix, and which batch norm it has."""
-    state = strip_prefix(state)
+    """The state without its prefix and what is no weight, and which batch norm it has."""
+    state = {name: value for name, value in strip_prefix(state).items() if name not in PICKLES}
     if "att_embed.4.weight" in state:
         return state, "both"
     return state, "before" if "att_embed.0.running_mean" in state else "none"

@@ -154,6 +154,7 @@ def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("
 USES = {
     "vqa": 'print(model.answer(features, "Is there a red circle?"))',
     "captioning": "print(model.caption(features).text)",
+    "visdial": 'print(model.rank(features, dialog=dialog, question="Is it red?", candidates=["yes", "no"]))',
 }
 """What one does with a model of each task; `features` are (regions, numbers)."""
 
