@@ -253,3 +253,16 @@ def test_missing_inputs_are_named(batch):
         model.begin(batch["feats"], batch["mask"])
     with pytest.raises(UserError, match="found one of 3 numbers, expected 4"):
         model.begin(batch["feats"], batch["mask"], given=batch["given"][:, :3])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inference_mode_gives_the_same(variant, batch):
+    """Evaluation runs in it; its tensors do not count their changes."""
+    captioner = make(**VARIANTS[variant]).eval()
+    more = {name: batch[name] for name in ("boxes", "size") if captioner.geometry}
+    more |= {"given": batch["given"]} if "given" in variant else {}
+    begin = torch.full((3,), BOS)
+    expected = captioner.step(begin, captioner.begin(batch["feats"], batch["mask"], **more)).logits
+    with torch.inference_mode():
+        found = captioner.step(begin, captioner.begin(batch["feats"], batch["mask"], **more)).logits
+    torch.testing.assert_close(found, expected.detach())

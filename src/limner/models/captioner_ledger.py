@@ -31,8 +31,12 @@ class Ledger(ABC):
     def __init__(self, *values: Tensor) -> None:
         self.values = [value.detach() for value in values]
         self.needed = [value.requires_grad and torch.is_grad_enabled() for value in values]
-        self._versions = [value._version for value in values]
+        self._versions = self.versions()
         self._pass = -1
+
+    def versions(self) -> list[int]:
+        """How often each value that gets a gradient was changed in place; tensors of inference mode do not count it."""
+        return [value._version for value, needed in zip(self.values, self.needed) if needed]
 
     def share(self, *values: Tensor) -> Tensor:
         """The handle that every step must take as an input; `values` as given to the constructor."""
@@ -47,7 +51,7 @@ class Ledger(ABC):
         current = torch._C._current_graph_task_id()  # a number for each backward pass
         if current == self._pass:
             return
-        if [value._version for value in self.values] != self._versions:
+        if self.versions() != self._versions:
             raise RuntimeError("weights of the captioner were changed between the forward and the backward pass")
         self.clear()
         self._pass = current
