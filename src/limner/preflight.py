@@ -48,7 +48,7 @@ def compose(
         try:
             base = hydra_compose(verb, overrides=search + groups)
             refuse_unknown(verb, base, values)
-            config = hydra_compose(verb, overrides=search + groups + values)
+            config = hydra_compose(verb, overrides=search + groups + values) if values else base
         except (HydraException, OmegaConfBaseException, ValueError) as error:
             refuse_mistyped_groups(values, config_dirs or [])
             raise UserError(explain(error)) from None

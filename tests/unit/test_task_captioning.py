@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from small_scst import SAID, WORDS, batch, model, references, vocabulary
 
 from limner.decode import Beam, Greedy
-from limner.decode.rules import REPEATABLE
 from limner.errors import UserError
 from limner.models.caption_ensemble import CaptionEnsemble
 from limner.optim import XEThenSCST
 from limner.scst import SCST
 from limner.tasks.captioning import CaptioningTask, ScheduledSampling
+from limner.word_lists import REPEATABLE
 
 
 class Captioning(CaptioningTask):

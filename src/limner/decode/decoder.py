@@ -10,8 +10,6 @@ from torch import Tensor
 
 from limner.decode.result import Vocabulary
 from limner.decode.rules import (
-    BAD_ENDINGS,
-    REPEATABLE,
     Forbid,
     MinLength,
     NoBadEnding,
@@ -22,6 +20,7 @@ from limner.decode.rules import (
 )
 from limner.decode.top import log_total
 from limner.errors import UserError, listing
+from limner.word_lists import BAD_ENDINGS, REPEATABLE
 
 Words = Sequence[str | int]
 

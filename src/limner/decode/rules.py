@@ -16,16 +16,6 @@ from torch import Tensor
 Rule = Callable[[Tensor, Tensor], None]
 NEVER = -torch.inf
 
-# words that the release of "Bottom-Up and Top-Down Attention" allows several times in a caption
-REPEATABLE = (
-    "a", "the", "of", ",", "on", "in", "with", "and", "is", "an", '"', "to", "some", "at", "are", "it", "that", "'",
-    "by",
-)  # fmt: skip
-# words that do not end a caption (the list of ImageCaptioning.pytorch)
-BAD_ENDINGS = (
-    "a", "an", "the", "in", "for", "at", "of", "with", "before", "after", "on", "upon", "near", "to", "is", "are", "am",
-)  # fmt: skip
-
 
 class Forbid:
     """Some tokens never appear: `<unk>`, and the words a user names."""

@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limner.schema.keys import key
-
-# as in limner.decode.rules, which this file does not import: it needs torch
-REPEATABLE = ["a", "the", "of", ",", "on", "in", "with", "and", "is", "an", '"', "to", "some", "at", "are", "it",
-              "that", "'", "by"]  # fmt: skip
-BAD_ENDINGS = ["a", "an", "the", "in", "for", "at", "of", "with", "before", "after", "on", "upon", "near", "to", "is",
-               "are", "am"]  # fmt: skip
+from limner.word_lists import BAD_ENDINGS, REPEATABLE
 
 
 @dataclass
@@ -26,11 +21,11 @@ class Greedy:
     forbid: list[Any] = key([], "words that never appear")
     no_repeat: bool = key(False, "a word may not follow itself (the paper's rule)")
     once_only: bool = key(False, "a word appears once, unless it is in repeatable (the rule of the paper's release)")
-    repeatable: list[Any] = key(REPEATABLE, "words that once_only lets appear again")
+    repeatable: list[Any] = key(list(REPEATABLE), "words that once_only lets appear again")
     trigram_penalty: float | None = key(None, "nats off for each earlier appearance of the same three words; .inf: "
                                         "forbidden, null: free", low=0)  # fmt: skip
     no_bad_endings: bool = key(False, "a caption may not end after one of bad_endings")
-    bad_endings: list[Any] = key(BAD_ENDINGS, "words that do not end a caption")
+    bad_endings: list[Any] = key(list(BAD_ENDINGS), "words that do not end a caption")
     rules: list[Any] = key([], "rules of your own, by _target_: rule(scores, history) lowers scores in place")
     attention: bool = key(False, "also return the regions' weights for each word")
 

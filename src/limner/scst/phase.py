@@ -18,7 +18,6 @@ from torch import Tensor
 from limner.data.caption_split import References
 from limner.data.caption_words import CaptionVocabulary
 from limner.decode import Beam, Greedy, Sample
-from limner.decode.rules import BAD_ENDINGS
 from limner.errors import UserError
 from limner.losses import Loss
 from limner.scst import samples as samplers
@@ -27,6 +26,7 @@ from limner.scst.losses import LOSSES, USE_BASELINE, loss_of
 from limner.scst.references import encoded, frequencies_of
 from limner.scst.rewards import METRICS, Own, Rewards, ended
 from limner.scst.watch import LEAST_REWARD, Watch
+from limner.word_lists import BAD_ENDINGS
 
 SAMPLERS = ("multinomial", "beam")
 VERSION = 1

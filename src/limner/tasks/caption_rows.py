@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limner.decode.rules import BAD_ENDINGS
 from limner.metrics.bootstrap import intervals
 from limner.metrics.captions import METRICS, CaptionMetrics
 from limner.metrics.rows import Row
+from limner.word_lists import BAD_ENDINGS
 
 QUICK = ("bleu", "cider_d")
 """what is measured after every epoch"""

@@ -15,7 +15,7 @@ from limner.reports.tables import by_range
 from limner.reports.tasks.base import TaskReport, Told
 from limner.reports.tasks.caption_cards import card, words_of
 from limner.reports.tasks.caption_words import Use, usage
-from limner.schema.decode import BAD_ENDINGS
+from limner.word_lists import BAD_ENDINGS
 
 NAMES = {
     "score": "CIDEr-D",
