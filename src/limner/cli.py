@@ -18,10 +18,14 @@ COMPOSED = {
 PLAIN = {
     "features": ("limner.data.features.command", "feature stores: limner features check|info|convert|extract"),
     "data": ("limner.data.command", "data sets made here: limner data toy|easy-vqa DIR"),
-    "import": ("limner.weights.command", "published checkpoints: limner import hu-vqa model.pth --to DIR"),
+    "import": (
+        "limner.weights.command",
+        "published checkpoints: limner import hu-vqa|vilbert|bert FILE --to DIR",
+    ),
     "report": ("limner.reports.command", "a run as a page with curves and pictures: limner report RUN"),
     "compare": ("limner.reports.compare", "two evaluations, with an interval: limner compare A B"),
-    "submission": ("limner.submit", "check a file for an evaluation server: limner submission check FILE REFERENCES"),
+    "submission": ("limner.submit", "files for evaluation servers: limner submission check|score|fuse FILE ..."),
+    "doctor": ("limner.doctor.command", "versions, cores, GPUs, disk, data, two processes: what stands in the way"),
     "ls": ("limner.listing", "experiments, config groups, keys (--keys) and runs"),
 }
 HYDRA_FLAGS = {"-m", "--multirun", "-c", "--cfg", "-h", "--help", "--hydra-help", "-i", "--info", "-sc"}

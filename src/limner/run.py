@@ -91,10 +91,15 @@ class RunFolder:
         return "running"
 
 
-def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
+def make_run_folder(config: DictConfig, command: list[str], *, again: bool = False) -> RunFolder:
     """Makes a new run folder (its name is unique even when two runs start in the same second) and saves the config.
 
     A process that Lightning or a launcher started finds the folder its first process made in the environment.
+
+    Args:
+        config: `paths.run` names the folder, or else `paths.outputs` and `name`.
+        command: what was typed.
+        again: the folder `paths.run` may hold a run that died before its first checkpoint; it is begun again there.
     """
     given = os.environ.get(RUN_ENV)
     if given and started_by_lightning():
@@ -102,7 +107,8 @@ def make_run_folder(config: DictConfig, command: list[str]) -> RunFolder:
     first = number() == 0
     if config.paths.run:
         folder = Path(config.paths.run).absolute()
-        if first and (folder / "config.yaml").exists():
+        begun = again and not RunFolder(folder).last.is_file() and RunFolder(folder).state() != "running"
+        if first and (folder / "config.yaml").exists() and not begun:
             raise UserError(f"paths.run={folder}: a run is already there; continue it with resume={folder}")
         make_folder(folder)
     elif started_outside() or config.trainer.num_nodes > 1:

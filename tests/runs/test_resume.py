@@ -48,6 +48,14 @@ def test_two_processes(limner, trained_by_two, point, code):
     same(run, trained_by_two)
 
 
+def test_the_same_command_again_goes_on(limner, trained):
+    """What a scheduler does that starts a command again: `resume=auto` begins, continues, continues."""
+    for point in (f"step:1:{KILL}", f"step:14:{KILL}"):
+        limner.train("run", "resume=auto", interrupt=point, expect=-KILL)
+    run = limner.train("run", "resume=auto")
+    same(run, trained)
+
+
 def test_two_processes_train_like_one(limner):
     """The same global batches, the last one shared unequally: curves and scores are equal but for rounding."""
     words = ["model.dropout_attention=0", "model.dropout_classifier=0", "data.limit=295", "trainer.max_epochs=2"]

@@ -81,10 +81,7 @@ def spice(
 
     timeout: seconds; default 10 minutes and 0.5 s a caption.
     """
-    java, folder, missing = _find("spice/spice-1.0.jar")
-    lacking = [name for name in CORENLP if not missing and not (folder / "lib" / name).is_file()]
-    if lacking:
-        missing = f"{' and '.join(lacking)} missing in {folder / 'lib'}; take them out of {_CORENLP_URL}"
+    java, folder, missing = _find_spice()
     if missing:
         return None, f"SPICE not computed: {missing}"
     items = [
@@ -108,6 +105,20 @@ def spice(
         except (OSError, ValueError, KeyError, TypeError, IndexError):
             return None, "SPICE not computed: its program ended without readable results"
     return scores, ""
+
+
+def parts_there() -> dict[str, str]:
+    """METEOR and SPICE: what keeps each from being computed, "" for nothing."""
+    return {"METEOR": _find("meteor/meteor-1.5.jar")[2], "SPICE": _find_spice()[2]}
+
+
+def _find_spice() -> tuple[str, Path, str]:
+    """As `_find`, with the files of CoreNLP that SPICE needs beside its own."""
+    java, folder, missing = _find("spice/spice-1.0.jar")
+    lacking = [name for name in CORENLP if not missing and not (folder / "lib" / name).is_file()]
+    if lacking:
+        missing = f"{' and '.join(lacking)} missing in {folder / 'lib'}; take them out of {_CORENLP_URL}"
+    return java, folder, missing
 
 
 def _find(jar: str) -> tuple[str, Path, str]:
