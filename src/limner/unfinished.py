@@ -25,7 +25,7 @@ FREE = ("resume", "paths")
 
 
 def unfinished(config: DictConfig) -> Path | None:
-    """The newest run of the same name and configuration that has a checkpoint and did not end well; None: there is none.
+    """The newest run of the same name and configuration that has a checkpoint and is not done; None: there is none.
 
     A run that is still going on counts, so that a second process is refused rather than set beside it.
 
