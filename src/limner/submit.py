@@ -106,26 +106,47 @@ def read_ids(records: Iterable[Any], path: object, kind: Kind) -> set[int]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`limner submission check FILE REFERENCES`; the exit code."""
+    """`limner submission check|score|fuse FILE ...`; the exit code."""
     parser = argparse.ArgumentParser(prog="limner submission", description="Files for evaluation servers.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    check = verbs.add_parser("check", help="one answer, caption or ranking for every item, and nothing else")
     kinds = "[{question_id, answer}, ...], [{image_id, caption}, ...] or [{image_id, round_id, ranks}, ...]"
-    check.add_argument("file", metavar="FILE", help=kinds)
-    check.add_argument("references", metavar="REFERENCES", help="the split's file of questions, captions or dialogs")
-    check.add_argument("--split", help="which images of a Karpathy file the captions are of (default: all)")
+    one = verbs.add_parser("check", help="one answer, caption or ranking for every item, and nothing else")
+    one.add_argument("file", metavar="FILE", help=kinds)
+    one.add_argument("references", metavar="REFERENCES", help="the split's file of questions, captions or dialogs")
+    one.add_argument("--split", help="which images of a Karpathy file the captions are of (default: all)")
+    one = verbs.add_parser("score", help="the metrics of a ranks file of visual dialog")
+    one.add_argument("file", metavar="RANKS", help="[{image_id, round_id, ranks}, ...]")
+    one.add_argument("references", metavar="DIALOGS", help="the split's file of dialogs")
+    one.add_argument("--dense", metavar="FILE", help="its dense annotations, for NDCG")
+    one = verbs.add_parser("fuse", help="several ranks files of visual dialog as one: the order of mean ranks")
+    one.add_argument("files", metavar="RANKS", nargs="+", help="[{image_id, round_id, ranks}, ...], two or more")
+    one.add_argument("--keep-first", action="store_true", help="the best option is the first file's (good at MRR), "
+                     "the others follow the rest of the files (good at NDCG)")  # fmt: skip
+    one.add_argument("--out", required=True, metavar="FILE", help="ranks file to write")
     options = parser.parse_args(argv)
+    if options.verb == "check":
+        print(checked(options))
+        return 0
+    from limner.submit_visdial import fuse_dialog_files, score_dialog_file
+
+    if options.verb == "score":
+        print(score_dialog_file(options.file, options.references, options.dense))
+    else:
+        print(fuse_dialog_files(options.files, options.out, first=options.keep_first))
+    return 0
+
+
+def checked(options: argparse.Namespace) -> str:
+    """Checks a file of any kind; what to tell the user."""
     first = list(itertools.islice(json_records(options.file, None), 1))
     if first and isinstance(first[0], dict) and "caption" in first[0]:
         from limner.submit_captions import check_caption_file
 
-        print(check_caption_file(options.file, options.references, options.split))
-    elif options.split is not None:
+        return check_caption_file(options.file, options.references, options.split)
+    if options.split is not None:
         raise UserError(f"--split: {options.file} holds no captions: questions and dialogs are a file for each split")
-    elif first and isinstance(first[0], dict) and "ranks" in first[0]:
+    if first and isinstance(first[0], dict) and "ranks" in first[0]:
         from limner.submit_visdial import check_dialog_file
 
-        print(check_dialog_file(options.file, options.references))
-    else:
-        print(f"{options.file}: good: {check_vqa_submission(options.file, options.references):,} answers")
-    return 0
+        return check_dialog_file(options.file, options.references)
+    return f"{options.file}: good: {check_vqa_submission(options.file, options.references):,} answers"

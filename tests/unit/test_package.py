@@ -37,6 +37,7 @@ def test_round_trip(folder):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert not after.model.training
     assert {p.name for p in folder.iterdir()} == {"model.safetensors", "model.json", "vocab.json", "README.md"}
+    assert len({p.stat().st_mode for p in folder.iterdir()}) == 1  # who may read one may read all
     assert "| val/score | 50.00 |" in (folder / "README.md").read_text()
 
 

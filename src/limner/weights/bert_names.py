@@ -80,3 +80,10 @@ BERT_SIZES = {
     "segments": ("bert.embeddings.token_type_embeddings.weight", 0),
     "text_ffn": ("bert.encoder.layer.0.intermediate.dense.weight", 0),
 }
+
+# transformers' configuration -> our arguments: what cannot be read from shapes
+BERT_CONFIG = {
+    "num_attention_heads": "text_heads",
+    "hidden_dropout_prob": "dropout_text",
+    "attention_probs_dropout_prob": "dropout_text_attention",
+}

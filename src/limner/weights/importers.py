@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from limner.errors import UserError
+from limner.errors import UserError, listing
 from limner.weights import names
 from limner.weights.names import Entry
 
 
 def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str, Tensor]:
-    """The state dict in a `.pth` file of any torch version, on the CPU.
+    """The state dict in a torch file (`.pth`, `.bin`) of any version, or in a `.safetensors` file, on the CPU.
 
     Args:
         path: the file.
@@ -31,8 +34,11 @@ def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str,
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file: give the path of a checkpoint (.pth)")
+    if Path(path).suffix == ".safetensors":
+        return _read_safetensors(Path(path))
+    mapped = zipfile.is_zipfile(path)  # then an optimiser's moments beside the model are never read from the disk
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it needs code, {code[1]}, which is never run" if code else "it is not a torch file"
@@ -46,8 +52,15 @@ def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str,
         raise UserError(f"{path}: found a {found}, expected a state dict: save model.state_dict()")
     strange = [str(key) for key, value in state.items() if not isinstance(key, str) or not torch.is_tensor(value)]
     if strange:
-        raise UserError(f"{path}: expected tensors only, found others under: {', '.join(strange)}")
+        raise UserError(f"{path}: expected tensors only, found others under: {listing(strange)}")
     return dict(state)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy it again") from None
 
 
 def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:

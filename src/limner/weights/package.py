@@ -2,7 +2,7 @@
 
 model.safetensors   the weights
 model.json          sizes, text and feature rules, training config, metrics; `format` counts its versions
-vocab.json          words and answers
+vocab.json          words and answers; of a dialog model its word parts and the most frequent training answers
 README.md           the model card
 """
 
@@ -49,6 +49,7 @@ def save(folder: Path, package: Package) -> Path:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in package.model.state_dict().items()}
         save_file(weights, part / "model.safetensors")
         write_json(part / "vocab.json", package.vocab)
+        shutil.copymode(part / "vocab.json", part / "model.safetensors")  # safetensors lets only the owner read it
         write_whole(part / "README.md", model_card(package))
         write_json(part / "model.json", {"format": FORMAT, "model": package.sizes, **package.meta})
         if folder.exists():
@@ -143,7 +144,8 @@ def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("
         allow: see `read`.
 
     Returns:
-        `limner.inference.vqa.Answerer` for a VQA model, `limner.inference.captions.Captioner` for a captioner.
+        `limner.inference.vqa.Answerer` for a VQA model, `limner.inference.captions.Captioner` for a captioner,
+        `limner.inference.dialogs.DialogRanker` for a model of visual dialog.
     """
     from limner import inference
 

@@ -14,6 +14,7 @@ from limner.weights import bert_names, vilbert_names
 from limner.weights.bert_names import Row
 from limner.weights.importers import read_sizes, strip_prefix
 
+SHOWN = 20  # names of each kind in an error line; a base model has 535
 INSIDE = "model_state_dict"  # the key in visdial-bert's files, for `importers.read_checkpoint`
 
 
@@ -34,6 +35,8 @@ def convert_vilbert(state: Mapping[str, Tensor]) -> Imported:
         UserError: one line with every unknown name, every missing name, every wrong shape and every broken tie.
     """
     state = _plain(state)
+    if _text_alone(state):
+        raise UserError("not a ViLBERT checkpoint, it has no image stream: BERT is read by `limner import bert`")
     rows = list(vilbert_names.rows(*_layers(state)))
     sizes = read_sizes(state, vilbert_names.SIZES)
     return _convert(state, rows, sizes, "ViLBERT", vilbert_names.UNUSED, vilbert_names.UNUSED_IN_LAYERS)
@@ -59,11 +62,7 @@ def vilbert_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any] | None 
     sizes |= {"text_layers": text, "image_layers": image, "image_heads": _heads(sizes["image_hidden"], 128)}
     sizes |= {"text_heads": _heads(sizes["text_hidden"], 64), "joint_heads": _heads(sizes["joint_hidden"], 128)}
     sizes |= {"text_connections": list(range(text - joint, text)), "image_connections": list(range(joint))}
-    config = config or {}
-    for key in ("hidden_act", "v_hidden_act"):
-        if config.get(key, "gelu") != "gelu":
-            raise UserError(f"configuration: {key}={config[key]!r}, expected gelu: no published model has another")
-    return sizes | {ours: config[theirs] for theirs, ours in vilbert_names.CONFIG.items() if theirs in config}
+    return sizes | _configured(config or {}, vilbert_names.CONFIG)
 
 
 def convert_bert(state: Mapping[str, Tensor]) -> Imported:
@@ -74,18 +73,29 @@ def convert_bert(state: Mapping[str, Tensor]) -> Imported:
         UserError: as `convert_vilbert`.
     """
     state = _plain(state)
+    if any(name.startswith("bert.v_embeddings.") for name in state):
+        raise UserError("not a BERT checkpoint, it has an image stream: it is read by `limner import vilbert`")
     head = list(bert_names.words_head()) if any(name.startswith("cls.predictions.") for name in state) else []
     rows = [*bert_names.text_stream(_layers(state)[0]), *head]
     sizes = read_sizes(state, bert_names.BERT_SIZES)
     return _convert(state, rows, sizes, "BERT", bert_names.BERT_UNUSED, ())
 
 
-def bert_sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The arguments of `ViLBERT` that a BERT checkpoint decides; heads are of 64, as in all published ones."""
+def bert_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The arguments of `ViLBERT` that a BERT checkpoint decides.
+
+    Args:
+        state: as for `convert_bert`.
+        config: transformers' configuration, for heads and dropout. None: heads of 64, as in all published models.
+
+    Raises:
+        UserError: as `convert_bert`; a configuration with another activation than GELU.
+    """
     state = _plain(state)
     convert_bert(state)
     sizes = read_sizes(state, bert_names.BERT_SIZES)
-    return {**sizes, "text_layers": _layers(state)[0], "text_heads": _heads(sizes["text_hidden"], 64)}
+    found = {**sizes, "text_layers": _layers(state)[0], "text_heads": _heads(sizes["text_hidden"], 64)}
+    return found | _configured(config or {}, bert_names.BERT_CONFIG)
 
 
 def start_from_bert(model: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
@@ -137,6 +147,12 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {re.sub(r"(?<=LayerNorm)(\.gamma|\.beta)$", lambda m: endings[m[0]], k): v for k, v in state.items()}
 
 
+def _text_alone(state: Iterable[str]) -> bool:
+    """Are these the names of a BERT?"""
+    image = ("bert.v_embeddings.", "bert.encoder.v_layer.", "bert.encoder.c_layer.")
+    return "bert.embeddings.word_embeddings.weight" in state and not any(name.startswith(image) for name in state)
+
+
 def _layers(state: Iterable[str]) -> tuple[int, int, int]:
     """How many layers of text, image and co-attention there are."""
     counts = {"layer": 0, "v_layer": 0, "c_layer": 0}
@@ -144,6 +160,14 @@ def _layers(state: Iterable[str]) -> tuple[int, int, int]:
         if found := re.match(r"bert\.encoder\.(layer|v_layer|c_layer)\.(\d+)\.", name):
             counts[found[1]] = max(counts[found[1]], int(found[2]) + 1)
     return counts["layer"], counts["v_layer"], counts["c_layer"]
+
+
+def _configured(config: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
+    """What a published configuration says that shapes do not, by our names."""
+    for key in ("hidden_act", "v_hidden_act"):
+        if config.get(key, "gelu") != "gelu":
+            raise UserError(f"configuration: {key}={config[key]!r}, expected gelu: no published model has another")
+    return {ours: config[theirs] for theirs, ours in table.items() if theirs in config}
 
 
 def _heads(size: int, each: int) -> int:
@@ -182,7 +206,7 @@ def _convert(
         if None not in shape and list(tensor.shape) != shape:
             problems["wrong shape"].append(f"{row.theirs} is {list(tensor.shape)}, expected {shape}")
         parts.setdefault(row.ours, []).append(tensor)
-    found = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+    found = "; ".join(f"{what}: {listing(names, show=SHOWN)}" for what, names in problems.items() if names)
     if found:
         raise UserError(f"not a {kind} checkpoint: {found}")
     return Imported({name: torch.cat(each) if len(each) > 1 else each[0].clone() for name, each in parts.items()}, left)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from limner.weights.bert_names import BERT_SIZES, BERT_UNUSED, Row, linear, norm, self_layer, text_stream, words_head
+from limner.weights.bert_names import (
+    BERT_CONFIG,
+    BERT_SIZES,
+    BERT_UNUSED,
+    Row,
+    linear,
+    norm,
+    self_layer,
+    text_stream,
+    words_head,
+)
 
 PREFIX = "bert_pretrained."  # visdial-bert's
 
@@ -66,14 +76,15 @@ SIZES = {
 
 # published configuration -> our arguments: what cannot be read from shapes
 CONFIG = {
-    "num_attention_heads": "text_heads",
+    **BERT_CONFIG,
     "v_num_attention_heads": "image_heads",
     "bi_num_attention_heads": "joint_heads",
     "t_biattention_id": "text_connections",
     "v_biattention_id": "image_connections",
     "fusion_method": "fusion",
-    "hidden_dropout_prob": "dropout_text",
     "v_hidden_dropout_prob": "dropout_image",
-    "attention_probs_dropout_prob": "dropout_text_attention",
     "v_attention_probs_dropout_prob": "dropout_image_attention",
 }
+
+# our arguments that no shape tells
+FREE = (*CONFIG.values(), "dropout_fused", "checkpointing")
