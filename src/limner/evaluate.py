@@ -19,30 +19,34 @@ from limner.processes import end_children, end_with_parent, started_by_lightning
 from limner.run import open_run
 from limner.schema import schema_for
 from limner.schema.check import missing_files, one_split, splits, typed
+from limner.schema.older import fill
 
 
 def main(overrides: list[str], config_dirs: list[str]) -> int:
     """Evaluates and prints a table; the exit code.
 
-    `data=GROUP` evaluates on another data set; `data.KEY=VALUE` alone changes the one the model was trained on.
+    `data=GROUP` evaluates on another data set; `data.KEY=VALUE` alone changes the one the model was trained on, and
+    `task.KEY=VALUE` how it is scored.
     """
     chosen = any(text.startswith("data=") for text in overrides)
-    changes = [] if chosen else [text for text in overrides if text.startswith("data.")]
+    changed = ("task.",) if chosen else ("task.", "data.")
+    changes = [text for text in overrides if text.startswith(changed)]
     config = preflight.compose("evaluate", [text for text in overrides if text not in changes], config_dirs)
     folders = [open_run(config.run).package] if config.run else names(config.model)
-    described = OmegaConf.create(package_config(folders[0]))
+    described = fill(OmegaConf.create(package_config(folders[0])))
     if chosen and config.get("data") is not None:
         described.data = OmegaConf.to_container(config.data, resolve=True)
     for text in changes:
-        change(described, text, whole="this is the data set the model was trained on")
+        change(described, text, whole="the model was trained with other keys")
     there = splits(described.data)
     if there is not None and config.split not in there:
         known = ", ".join(there) or "none: say what to evaluate on with data=NAME"
         raise UserError(f"split={config.split}: the data have {known}")
     if config.get("decode") is not None:
         described.decode = OmegaConf.to_container(config.decode, resolve=True)
-    schema = schema_for(described.data, "data")
-    raise_faults(typed(schema, described.data, "data.") if schema else [])
+    for group in ("data", "task"):
+        schema = schema_for(described[group], group)
+        raise_faults(typed(schema, described[group], f"{group}.") if schema else [])
     raise_faults(missing_files(one_split(described.data, config.split)))
     if started_by_lightning():
         end_with_parent()

@@ -1,4 +1,4 @@
-"""`limner predict`: what a model package says about regions of one's own: answers to questions, captions."""
+"""`limner predict`: what a model package says about regions of one's own: answers, captions, dialogs."""
 
 from __future__ import annotations
 
@@ -25,21 +25,32 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
     device = usable(config.device)
     folders = [config.model] if isinstance(config.model, str) else list(config.model)
     packages = [package.read(folder) for folder in folders]
-    task = inference.module_for(packages[0].meta.get("task"))
+    name = str(packages[0].meta.get("task"))
+    task = inference.module_for(name)
+    if config.mode not in inference.modes(task):
+        raise UserError(f"mode={config.mode}: is for models of visual dialog, but this one is for {name}; leave it out")
     predictor = task.Predictor(packages, device=device)
     trained_on = packages[0].meta.get("features") or {}
-    paths = [config.features] if isinstance(config.features, str) else list(config.features)
-    store = open_stores(paths, max_regions=trained_on.get("max_regions")) if trained_on else None
+    store = open_stores(paths_of(config.features), max_regions=trained_on.get("max_regions")) if trained_on else None
     if store is not None:
         fits(store, trained_on)
     made, count = task.predict(predictor, store, config)
+    if config.out is None:  # a dialog on the terminal
+        for _ in made:
+            pass
+        return 0
     out = Path(config.out)
     if config.format == "submission":
         task.SUBMISSION(out, made)
     else:
         rows_of.write(out, made)
-    print(f"{count:,} rows: {out}")
+    print(f"rows: {out}" if count is None else f"{count:,} rows: {out}")
     return 0
+
+
+def paths_of(features: Any) -> list[str]:
+    """The feature stores that are given."""
+    return [features] if isinstance(features, str) else list(features or [])
 
 
 def fits(store: Any, trained_on: dict[str, Any]) -> None:

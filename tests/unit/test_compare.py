@@ -51,6 +51,21 @@ def test_pairing_matters():
     assert paired.high - paired.low < 2 < 10 < crossed.high - crossed.low
 
 
+def test_groups_are_drawn_as_a_whole():
+    """Items of a group that are all alike say as much as one of them."""
+    rng = np.random.default_rng(8)
+    gaps, groups = np.repeat(rng.normal(size=200), 5), np.repeat(rng.permutation(200), 5)
+    alone = paired_bootstrap(0 * gaps, gaps, resamples=20_000)
+    found = paired_bootstrap(0 * gaps, gaps, groups=groups, resamples=20_000)
+    assert found.mean == alone.mean
+    assert found.high - found.low == pytest.approx(5**0.5 * (alone.high - alone.low), rel=0.05)
+    shuffled = rng.permutation(1000)  # the mean is over items, not over groups
+    uneven = paired_bootstrap(np.zeros(3), np.array([3.0, 3, 9]), groups=np.array([1, 1, 2]), resamples=2000)
+    assert (uneven.mean, uneven.low, uneven.high) == (5, 3, 9)
+    again = paired_bootstrap(0 * gaps, gaps[shuffled], groups=groups[shuffled], resamples=20_000)
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
+
+
 @pytest.mark.parametrize("few", [0, 100])
 def test_the_seed_decides_and_chunks_do_not(monkeypatch, few):
     monkeypatch.setattr(bootstrap, "FEW", few)

@@ -85,10 +85,12 @@ def test_an_ensemble_averages_probabilities():
 def test_what_cannot_write_together():
     with pytest.raises(UserError, match="other words"):
         one_model([package(), package(words=[*WORDS[:-1], "star"])])
-    other = package()
+    first, imported, other = package(), package(), package()  # "unknown" stands in all
+    first.meta["features"] = {**first.meta["features"], "extractor": "components"}
     other.meta["features"] = {**other.meta["features"], "extractor": "grid"}
-    with pytest.raises(UserError, match="extractor"):
-        one_model([package(), other])
+    one_model([first, imported])
+    with pytest.raises(UserError, match=r"package 3 was trained on other features \(extractor\)"):
+        one_model([first, imported, other])
 
 
 @pytest.mark.parametrize(

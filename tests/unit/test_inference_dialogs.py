@@ -113,7 +113,7 @@ def test_refusals(line):
 
 
 def asked_for(path, **changes):
-    return SimpleNamespace(**{"questions": str(path), "images": None, "batch_size": 4, **changes})
+    return SimpleNamespace(**{"mode": "single", "questions": str(path), "images": None, **changes})
 
 
 @pytest.mark.parametrize("kind", ["val", "test"])

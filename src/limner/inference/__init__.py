@@ -1,10 +1,11 @@
-"""Trained models at work: a package answers questions or writes captions, without Hydra and Lightning.
+"""Trained models at work: a package answers questions, writes captions, ranks answers; without Hydra and Lightning.
 
 A module for each task offers the same four names:
     Predictor(packages, *, device, ...)   the three-line use from Python; `limner.load` returns it
     one_model(packages)                   the model of one package, or the ensemble of several
     predict(predictor, store, config)     the rows of `limner predict`, and how many they are
     SUBMISSION                            writes the evaluation server's file from rows
+and, where `limner predict` offers more than single predictions, MODES, what the key `mode` may be.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ TASKS = {
     "vqa": "limner.inference.vqa",
     "captioning": "limner.inference.captions",
     "visdial": "limner.inference.dialogs",
+    "visdial_pretraining": "limner.inference.pretraining",
 }
 
 
@@ -28,3 +30,8 @@ def module_for(task: str | None) -> ModuleType:
             f"model: its task is '{task}', expected one of {', '.join(TASKS)}; was it made by a newer limner?"
         )
     return importlib.import_module(TASKS[task])
+
+
+def modes(module: ModuleType) -> tuple[str, ...]:
+    """What `limner predict mode=` may be for a task."""
+    return getattr(module, "MODES", ("single",))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from limner.data.caption_words import CaptionVocabulary
 from limner.decode import Beam, Decoded
 from limner.errors import UserError
+from limner.inference.ensembles import refuse_other_features
 from limner.metrics.rows import Row
 from limner.models.caption_ensemble import CaptionEnsemble
 from limner.submit_captions import write_caption_submission
@@ -42,10 +43,7 @@ def one_model(packages: Sequence[Package]) -> nn.Module:
     for number, other in enumerate(packages[1:], start=2):
         if other.vocab["words"] != first.vocab["words"]:
             raise UserError(f"model: package {number} has other words than package 1: they cannot write together")
-        rules = [package.meta.get("features") or {} for package in (first, other)]
-        for name in ("dim", "extractor", "max_regions"):
-            if rules[0].get(name) != rules[1].get(name):
-                raise UserError(f"model: package {number} was trained on other features ({name}) than package 1")
+    refuse_other_features(packages)
     return first.model if len(packages) == 1 else CaptionEnsemble([package.model for package in packages])
 
 

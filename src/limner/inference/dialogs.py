@@ -1,222 +1,59 @@
-"""Ranks candidate answers in a dialog with one packaged ViLBERT or several. Needs neither Hydra nor Lightning."""
+"""Visual dialog for `limner predict`: the options of each question are ranked, after the dialog before it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from limner.data.dialog_encoding import MAX_LENGTH, DialogEncoder
-from limner.data.dialog_regions import ImageInput, with_whole_image
-from limner.data.visdial_files import from_dialogs, load_split
 from limner.data.visdial_split import VisDialSplit
-from limner.data.wordpiece import WordPiece
 from limner.errors import UserError, listing
+from limner.inference.dialog_files import about, look, read_dialogs
+from limner.inference.dialog_mode import go_on
+from limner.inference.dialog_ranking import DialogEnsemble, DialogRanker, Ranked, one_model
+from limner.inference.dialog_talk import Talk
 from limner.metrics.rows import Row
 from limner.metrics.visdial import ranks
-from limner.models.vilbert import ViLBERTOutput, score
-from limner.models.vilbert_parts import alignment_in_parts
 from limner.submit_visdial import write_visdial_submission
-from limner.weights.package import Package
 
-Dialog = Mapping[str, Any]
-
-
-class Ranked(NamedTuple):
-    """A candidate and its score: the log odds that it is the answer. Several models: the mean of theirs."""
-
-    answer: str
-    score: float
-
-
-class DialogEnsemble(nn.Module):
-    """The mean alignment of several models; their scores are log odds, so its score is the mean of theirs."""
-
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.models = nn.ModuleList(models)
-
-    def forward(self, *args: Tensor) -> ViLBERTOutput:
-        return ViLBERTOutput(torch.stack([model(*args).alignment for model in self.models]).mean(0), None, None)
-
-
-def one_model(packages: Sequence[Package]) -> nn.Module:
-    """The model of one package, or the ensemble of several.
-
-    Raises:
-        UserError: the packages read texts or see images in different ways, so that they cannot rank together.
-    """
-    first = packages[0]
-    for number, other in enumerate(packages[1:], start=2):
-        if other.vocab["words"] != first.vocab["words"] or text_rules(other) != text_rules(first):
-            raise UserError(
-                f"model: package {number} reads texts in another way than package 1: they cannot rank together"
-            )
-        rules = [package.meta.get("features") or {} for package in (first, other)]
-        for name in ("dim", "extractor", "max_regions"):
-            if rules[0].get(name) != rules[1].get(name):
-                raise UserError(f"model: package {number} was trained on other features ({name}) than package 1")
-    return first.model if len(packages) == 1 else DialogEnsemble([package.model for package in packages])
-
-
-def text_rules(package: Package) -> dict[str, Any]:
-    """How a package says that dialogs become tokens; what it does not say is as published."""
-    return {"lowercase": True, "max_length": MAX_LENGTH, "history": None, **(package.meta.get("text") or {})}
-
-
-class DialogRanker:
-    """Ranks candidate answers to a question about an image, after a dialog.
-
-    Args:
-        packages: one, or several that read alike: an ensemble.
-        device: where to compute.
-    """
-
-    def __init__(self, packages: Sequence[Package], *, device: str = "cpu"):
-        self.package = packages[0]
-        self.device = torch.device(device)
-        self.model = one_model(packages).eval().to(self.device)
-        rules = text_rules(self.package)
-        self.words = WordPiece(self.package.vocab["words"], lowercase=rules.pop("lowercase"))
-        self.rules = rules
-        self.sees = self.package.sizes.get("fusion") != "text"
-        self.feature_dim = int(self.package.sizes.get("feature_dim", 2048))
-        self.max_regions: int | None = (self.package.meta.get("features") or {}).get("max_regions")
-
-    def rank(
-        self,
-        features: np.ndarray | Tensor | None,
-        *,
-        dialog: Dialog,
-        question: str,
-        candidates: Sequence[str],
-        boxes: np.ndarray | Tensor | None = None,
-        size: tuple[float, float] | None = None,
-    ) -> list[Ranked]:
-        """The candidates, best first; of equal ones the earlier.
-
-        Args:
-            features: (R, D) regions; None for a model that reads only the text.
-            dialog: `{"caption": "a dog", "dialog": [{"question": "is it big", "answer": "yes"}, ...]}`, what has been
-                said before; both may be missing.
-            question: the question to answer. candidates: texts.
-            boxes: (R, 4) x1, y1, x2, y2 in pixels, and size: width and height of the image. Without them every region
-                stands for the whole image, which the model has hardly seen: give them where they are known.
-
-        Raises:
-            UserError: no candidates, a dialog of another form, features of another size.
-        """
-        if isinstance(candidates, str) or not len(candidates):
-            raise UserError(f"candidates: found {candidates!r}, expected a list of one text or more")
-        said = [dict(one) for one in dialog.get("dialog") or []]
-        asked = {"question": question, "answer_options": list(candidates)}
-        split = from_dialogs(
-            [{"image_id": 0, "caption": dialog.get("caption", ""), "dialog": [*said, asked]}], "dialog"
-        )
-        found = self.scores(split, np.array([split.rounds - 1]), self.seen(features, boxes, size))[0]
-        order = np.argsort(-found, kind="stable").tolist()
-        return [Ranked(candidates[place], float(found[place])) for place in order]
-
-    @torch.no_grad()
-    def scores(self, split: VisDialSplit, rounds: np.ndarray, seen: ImageInput | None) -> list[np.ndarray]:
-        """The scores of all options of some rounds, an array for each.
-
-        Args:
-            split: dialogs. rounds: (B,) places in it. seen: the image of each round, B of them, or one for all.
-        """
-        encoder = DialogEncoder(split, self.words, **self.rules)
-        rows, first = encoder.options(rounds)
-        tokens, segments = (torch.from_numpy(array).to(self.device) for array in encoder.padded(rows))
-        lengths = torch.from_numpy(rows.lengths).to(self.device)
-        mask = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
-        given: list[Tensor] = []
-        if seen is not None:
-            own = np.arange(len(rounds)) if len(seen.feats) > 1 else np.zeros(len(rounds), np.int64)
-            image = torch.from_numpy(np.repeat(own, np.diff(first)))
-            given = [tensor.to(self.device) for tensor in (*seen, image)]
-        found = score(alignment_in_parts(self.model, tokens, segments, mask, *given)).cpu().numpy()
-        return [found[start:stop] for start, stop in zip(first.tolist(), first[1:].tolist())]
-
-    def seen(
-        self,
-        features: np.ndarray | Tensor | None,
-        boxes: np.ndarray | Tensor | None,
-        size: tuple[float, float] | None,
-    ) -> ImageInput | None:
-        """One image as the model sees it; None for a model without eyes."""
-        if not self.sees:
-            return None
-        if features is None:
-            raise UserError("features: none were given, but the model looks at regions: give (regions, numbers)")
-        feats = torch.as_tensor(np.asarray(features, np.float32))[: self.max_regions]
-        if feats.ndim != 2 or not len(feats) or feats.shape[1] != self.feature_dim:
-            found = tuple(feats.shape)
-            raise UserError(f"features have the shape {found}, expected (regions, {self.feature_dim}), one or more")
-        if not torch.isfinite(feats).all():
-            raise UserError("features hold NaN or infinite numbers: extract them again (limner features check FILE)")
-        if (boxes is None) != (size is None):
-            raise UserError("boxes and size belong together: pixels, and the image's width and height")
-        if boxes is None or size is None:
-            places, size = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(len(feats), 4), (1.0, 1.0)
-        else:
-            places = torch.as_tensor(np.asarray(boxes, np.float32))[: len(feats)]
-        if places.shape != (len(feats), 4):
-            raise UserError(f"boxes have the shape {tuple(places.shape)}, expected ({len(feats)}, 4)")
-        mask = torch.ones(1, len(feats), dtype=torch.bool)
-        return with_whole_image(feats[None], places[None], mask, torch.tensor([size]), regions=None)
-
+__all__ = ["MODES", "SUBMISSION", "DialogEnsemble", "DialogRanker", "Predictor", "Ranked", "Talk", "one_model",
+           "predict"]  # fmt: skip
 
 Predictor = DialogRanker
 SUBMISSION = write_visdial_submission
+MODES = ("single", "dialog")
 
 
-def predict(ranker: DialogRanker, store: Any, config: Any) -> tuple[Iterator[Row], int]:
-    """Rows of the rounds that a dialog file (`questions`) wants ranked, in its order, and how many."""
+def predict(ranker: DialogRanker, store: Any, config: Any) -> tuple[Iterator[Row], int | None]:
+    """Rows of the rounds that a dialog file (`questions`) wants ranked, in its order, and how many.
+
+    With mode=dialog rows of the questions that are answered; how many is None when they come from the terminal.
+    """
+    if config.mode == "dialog":
+        return go_on(ranker, store, config)
     if config.questions is None:
-        raise UserError("questions: the model ranks answers in dialogs; give a VisDial file, or a list of dialogs")
+        raise UserError(
+            "questions: the model ranks answers in dialogs: give VisDial's file or a list of dialogs, or ask it "
+            "yourself with mode=dialog"
+        )
     split = read_dialogs(config.questions)
-    bare = [int(split.image_id[d]) for d in range(len(split)) if not (split.option_counts[_of(split, d)] > 0).any()]
-    if bare:
-        raise UserError(f"{config.questions}: dialogs have no answer_options to rank: images {listing(bare)}")
-    rounds = split.ranked
-    if config.images is not None:
-        rounds = rounds[np.isin(split.image_id[split.dialog[rounds]], [int(number) for number in config.images])]
+    there = np.bincount(split.dialog, split.option_counts, len(split)) > 0
+    if not there.all():
+        bare = listing(split.image_id[~there][:5].tolist(), int((~there).sum()))
+        raise UserError(
+            f"{config.questions}: dialogs have no answer_options to rank: images {bare}; add some, or let the model "
+            "answer with mode=dialog"
+        )
+    rounds = about(split, split.ranked, config.images)
     return rows(ranker, store, split, rounds), len(rounds)
-
-
-def read_dialogs(path: str | Path) -> VisDialSplit:
-    """Dialogs of a file: VisDial's JSON, or a list of dialogs with texts in place of numbers."""
-    import json
-
-    try:
-        with open(path, encoding="utf-8") as file:
-            listed = file.read(64).lstrip().startswith("[")
-            if listed:
-                file.seek(0)
-                return from_dialogs(json.load(file), str(path))
-    except (OSError, UnicodeDecodeError):
-        pass  # missing, or packed: `load_split` reads it, or says what is wrong
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: is not JSON ({error}); expected a list of dialogs, or VisDial's file") from None
-    return load_split(path)
 
 
 def rows(ranker: DialogRanker, store: Any, split: VisDialSplit, rounds: np.ndarray) -> Iterator[Row]:
     """A row a round: `ranks` and `scores` of its options in their order, and the best five."""
     for dialog in np.unique(split.dialog[rounds]).tolist():
         own, image = rounds[split.dialog[rounds] == dialog], int(split.image_id[dialog])
-        seen = None
-        if store is not None and ranker.sees:
-            place = store.positions(np.array([image]))
-            regions, size = store.read(place), store.size(int(place[0]))
-            count = int(regions.mask.sum())
-            known = {"boxes": regions.boxes[0, :count], "size": size} if all(size) else {"boxes": None, "size": None}
-            seen = ranker.seen(regions.feats[0, :count], **known)
-        one = split.take([dialog])
+        one, seen = split.take([dialog]), look(ranker, store, image)
         for number, scores in zip(own.tolist(), ranker.scores(one, own - split.first[dialog], seen)):
             given = ranks(scores)
             texts = [split.answers[option] for option in split.options_of(number).tolist()]
@@ -230,7 +67,3 @@ def rows(ranker: DialogRanker, store: Any, split: VisDialSplit, rounds: np.ndarr
                 "scores": [round(value, 5) for value in scores.tolist()],
                 "best": [[texts[place], round(float(scores[place]), 5)] for place in best],
             }
-
-
-def _of(split: VisDialSplit, dialog: int) -> slice:
-    return slice(int(split.first[dialog]), int(split.first[dialog + 1]))

@@ -16,6 +16,7 @@ from limner.data.text import Vocabulary
 from limner.data.tokens import pad_tokens
 from limner.data.vqa_files import read_questions as read_official
 from limner.errors import UserError
+from limner.inference.ensembles import refuse_other_features
 from limner.metrics.rows import Row
 from limner.models.ensemble import VQAEnsemble
 from limner.weights.package import Package
@@ -46,10 +47,7 @@ def one_model(packages: Sequence[Package]) -> torch.nn.Module:
             raise UserError(f"model: package {number} was trained with another kind of loss than package 1")
         if other.sizes.get("question_length") != first.sizes.get("question_length"):
             raise UserError(f"model: package {number} reads another question_length than package 1")
-        rules = [package.meta.get("features") or {} for package in (first, other)]
-        for name in ("dim", "extractor", "max_regions"):
-            if rules[0].get(name) != rules[1].get(name):
-                raise UserError(f"model: package {number} was trained on other features ({name}) than package 1")
+    refuse_other_features(packages)
     if len(packages) == 1:
         return first.model
     return VQAEnsemble([package.model for package in packages], softmax=bool(first.meta.get("softmax")))

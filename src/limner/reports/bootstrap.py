@@ -25,7 +25,9 @@ class Difference(NamedTuple):
         return "better" if self.low > 0 else "worse" if self.high < 0 else "no clear difference"
 
 
-def paired_bootstrap(a: np.ndarray, b: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Difference:
+def paired_bootstrap(
+    a: np.ndarray, b: np.ndarray, *, groups: np.ndarray | None = None, resamples: int = 2000, seed: int = 0
+) -> Difference:
     """The mean of b - a and its 95 % percentile interval over resamples of the items.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3. An item is drawn with both of its
@@ -34,6 +36,8 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, *, resamples: int = 2000, see
 
     Args:
         a, b: (N,) values of the same items in the same order, N >= 1.
+        groups: (N,) the group of each item: whole groups are drawn, since their items are not independent, e.g. the
+            rounds of a dialog. None: every item by itself.
         resamples: how many means the interval is taken from.
         seed: of the random generator; the same seed gives the same interval.
 
@@ -44,15 +48,20 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, *, resamples: int = 2000, see
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"a and b must be two vectors of one length, not {a.shape} and {b.shape}")
     gaps, rng = b - a, np.random.default_rng(seed)
+    sums, sizes = gaps, np.ones(len(gaps))
+    if groups is not None:
+        owner = np.unique(groups, return_inverse=True)[1]
+        sums, sizes = np.bincount(owner, gaps), np.bincount(owner).astype(np.float64)
     values, counts = np.unique(gaps, return_counts=True)
-    few = FEW * len(values) <= len(gaps)
-    at_once = max(1, CELLS // len(values if few else gaps))
+    few = groups is None and FEW * len(values) <= len(gaps)
+    at_once = max(1, CELLS // len(values if few else sums))
     means = []
     for start in range(0, resamples, at_once):
         drawn = min(at_once, resamples - start)
         if few:
             means.append(rng.multinomial(len(gaps), counts / len(gaps), size=drawn) @ values / len(gaps))
         else:
-            means.append(gaps[rng.integers(len(gaps), size=(drawn, len(gaps)))].mean(1))
+            chosen = rng.integers(len(sums), size=(drawn, len(sums)))
+            means.append(sums[chosen].sum(1) / sizes[chosen].sum(1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return Difference(float(gaps.mean()), float(low), float(high))

@@ -139,17 +139,23 @@ def compare(compared: Sequence[Evaluation], table: Table, *, resamples: int, see
         groups |= {kind: np.array([task.kind(one) == kind for one in first.items]) for kind in kinds}
     rows = []
     for name, chosen in groups.items():
-        held = held_against(compared, [one.scores[chosen] for one in compared], resamples, seed)
+        held = held_against(compared, [one.scores for one in compared], chosen, resamples, seed)
         told = [name, f"{chosen.sum():,}"]
         rows += [[*(["", ""] if k else told), *cells] for k, cells in enumerate(held)]
     tail = [f"#minus {first.letter}", "#95 % interval", ""]
     lines += ["", *table([task.items, "#count", "", f"#{task.score}", *tail], rows), ""]
     rows = []
     for name, value in task.also.items():
-        found = [[value(item) for item in one.items] for one in compared]
-        if not any(None in values for values in found):
-            held = held_against(compared, [np.array(values, np.float64) for values in found], resamples, seed)
-            rows += [["" if k else name, *cells] for k, cells in enumerate(held)]
+        found = [np.array([value(item) for item in one.items], np.float64) for one in compared]  # None is nan
+        known = np.asarray(~np.isnan(found).any(0))
+        some: dict[str, np.ndarray] = groups if name in task.partly else {"all": known}
+        for kind, chosen in some.items():
+            there = known & chosen
+            if there.any() and (known.all() or name in task.partly):
+                title = name if kind == "all" else f"{name}, {kind}"
+                counted = f" of {there.sum():,}" if name in task.partly else ""
+                held = held_against(compared, found, there, resamples, seed)
+                rows += [["" if k else title + counted, *cells] for k, cells in enumerate(held)]
     if rows:
         lines += [*table(["also", "", "#", *tail], rows), ""]
     if task.tally_note:
@@ -162,14 +168,21 @@ def compare(compared: Sequence[Evaluation], table: Table, *, resamples: int, see
 
 
 def held_against(
-    compared: Sequence[Evaluation], values: Sequence[np.ndarray], resamples: int, seed: int
+    compared: Sequence[Evaluation], values: Sequence[np.ndarray], chosen: np.ndarray, resamples: int, seed: int
 ) -> list[list[str]]:
-    """Cells of each evaluation: letter, mean, and for all but the first the difference to it, interval and verdict."""
+    """Cells of each evaluation: letter, mean, and for all but the first the difference to it, interval and verdict.
+
+    Args:
+        values: (N,) of each evaluation. chosen: (N,) bool, the items that count.
+    """
     rows = []
+    first = compared[0]
+    images = np.array([str(one.image) for one in first.items])[chosen] if first.task.clustered else None
+    values = [its[chosen] for its in values]
     for one, its in zip(compared, values):
         cells = [one.letter, f"{its.mean():.2f}", "", "", ""]
-        if one is not compared[0]:
-            gap = paired_bootstrap(values[0], its, resamples=resamples, seed=seed)
+        if one is not first:
+            gap = paired_bootstrap(values[0], its, groups=images, resamples=resamples, seed=seed)
             cells[2:] = [f"{gap.mean:+.2f}", f"{gap.low:+.2f} to {gap.high:+.2f}", gap.verdict]
         rows.append(cells)
     return rows

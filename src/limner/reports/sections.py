@@ -51,7 +51,9 @@ def headline(source: Source, items: Sequence[Item], task: TaskReport[Any]) -> Ht
         values = [one.score for one in items if one.score is not None]
         score = sum(values) / len(values) if values else None
     if score is not None:
-        about = f"{task.score} on {source.split or 'these'}, {metrics.get('items', len(items)):,} {task.items}"
+        about = (
+            f"{task.measured(metrics)} on {source.split or 'these'}, {metrics.get('items', len(items)):,} {task.items}"
+        )
         interval = interval_of(metrics, "score")
         numbers.append((f"{score:.2f}", f"{about}, 95 % interval {interval}" if interval else about))
     blocks = "".join(f"<div><b>{value}</b><span>{escape(about)}</span></div>" for value, about in numbers)

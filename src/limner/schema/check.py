@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -170,7 +171,7 @@ def used_paths(data: DictConfig) -> list[tuple[str, str]]:
             if split is not None and used is not None and split not in used:
                 continue
             where = f"data.{field.name}" + (f".{split}" if split is not None else "")
-            found += [(where, str(p)) for p in ([paths] if isinstance(paths, str) else paths)]
+            found += [(where, str(p)) for p in ([paths] if isinstance(paths, str) else paths or [])]
     return found
 
 
@@ -196,6 +197,8 @@ def advice_for(key: str) -> str:
         return "fetch COCO's captions from cocodataset.org, or Karpathy's caption_datasets.zip, into data.folder"
     if key.startswith(("data.questions", "data.annotations")):
         return "fetch the VQA v2 zips from visualqa.org into data.folder, or leave the split out of data.words_from"
+    if key.startswith(("data.dialogs", "data.dense")):
+        return "fetch VisDial 1.0 from visualdialog.org/data into data.folder"
     return f"correct {key}, or set it to null"
 
 
@@ -212,14 +215,39 @@ def evaluate_rules(config: DictConfig) -> list[str]:
 
 
 def predict_rules(config: DictConfig) -> list[str]:
-    """A prediction's inputs exist."""
+    """A prediction's inputs exist, and the keys that are given belong together."""
     faults = missing_packages(config.model)
     stores = [config.features] if isinstance(config.features, str) else list(config.features or [])
-    asked = [("questions", config.questions)] if config.questions is not None else []
-    for key, path in [*asked, *(("features", store) for store in stores)]:
+    named = {key: config[key] for key in ("questions", "candidates") if isinstance(config[key], str)}
+    for key, path in [*named.items(), *(("features", store) for store in stores)]:
         if not Path(str(path)).is_file():
             faults.append(f"{key}: there is no file {path}")
+    if not stores and not faults and looks(config.model):
+        faults.append("features: must be given: the model looks at regions (a feature store, .h5)")
+    images = config.images
+    if images is not None and (isinstance(images, str | int) or not all(isinstance(image, int) for image in images)):
+        faults.append(f"images={images}: expected a list of image ids, such as images=[42]")
+    elif config.mode == "dialog" and config.questions is None and stores and len(images or []) != 1:
+        faults.append("images: a dialog on the terminal is about one image: images=[42]; or give questions=FILE")
+    dialog = {"candidates": None, "caption": None, "keep_answers": True}
+    if config.mode != "dialog":
+        faults += [f"{key}: is for mode=dialog" for key, default in dialog.items() if config[key] != default]
+    elif config.questions is not None and config.caption is not None:
+        faults.append("caption: is for a dialog on the terminal; a file of questions has its own captions")
+    elif config.format == "submission":
+        faults.append("format=submission: is for ranks of given options, which mode=dialog does not make")
+    if config.out is None and not (config.mode == "dialog" and config.questions is None):
+        faults.append("out: must be given: the file to write, rows as JSON lines (.jsonl) or a submission (.json)")
     return faults
+
+
+def looks(model: Any) -> bool:
+    """Was a package trained on features? One that cannot be read is refused later."""
+    try:
+        folder = Path(model if isinstance(model, str) else model[0])
+        return bool(json.loads((folder / "model.json").read_text(encoding="utf-8")).get("features"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def package_of(path: str) -> str:

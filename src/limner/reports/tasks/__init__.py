@@ -7,9 +7,10 @@ from typing import Any
 from limner.reports.source import Source, read_rows
 from limner.reports.tasks.base import TaskReport
 from limner.reports.tasks.captions import CaptionReport
+from limner.reports.tasks.visdial import DialogReport
 from limner.reports.tasks.vqa import VQAReport
 
-TASKS: dict[str, TaskReport[Any]] = {task.name: task for task in (VQAReport(), CaptionReport())}
+TASKS: dict[str, TaskReport[Any]] = {task.name: task for task in (VQAReport(), CaptionReport(), DialogReport())}
 
 
 def task_of(source: Source) -> TaskReport[Any]:

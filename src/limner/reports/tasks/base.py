@@ -48,6 +48,10 @@ class TaskReport(Generic[I]):
     phase: tuple[str, str] | None = None
     """A second phase of training: its name, and the value that is logged from its first step on."""
 
+    def measured(self, metrics: Mapping[str, Any]) -> str:
+        """What `score` of a metrics.json measures."""
+        return self.score
+
     def item(self, row: Row) -> I:
         """What is kept of a row. Raises nothing for values that are missing."""
         return PlainItem(row["id"], row.get("image_id"), number(row.get("score")))  # type: ignore[return-value]
@@ -69,7 +73,11 @@ class TaskReport(Generic[I]):
     """What is wrong with two evaluations when items of one id have different `truth`."""
 
     also: Mapping[str, Callable[[I], float | None]] = {}
-    """Further numbers of an item whose means are compared, by name; only where every row has them."""
+    """Further numbers of an item whose means are compared, by name; only where every row has them, or `partly`."""
+    partly: frozenset[str] = frozenset()
+    """Names in `also` of numbers that only some items have; they are compared on these, and by kind."""
+    clustered = False
+    """Are items of one image so much alike that intervals must be drawn by image?"""
     tally: tuple[str, ...] = ("#better", "#worse", "#equal")
     """Headings of what is counted when one evaluation is held against another."""
     tally_note = ""
