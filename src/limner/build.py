@@ -17,6 +17,7 @@ from limner.callbacks import EpochLines, MetricLines, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
 from limner.errors import UserError, listing
 from limner.loggers import JsonLines, wandb_logger
+from limner.processes import number
 from limner.run import RunFolder
 from limner.schema.check import package_of
 from limner.signals import StopOnSignal
@@ -62,22 +63,36 @@ def start_of(config: DictConfig) -> package.Package | None:
     return package.read(package_of(config.weights)) if config.get("weights") else None
 
 
-def start_from(model: torch.nn.Module, start: package.Package, given: str) -> None:
+def start_from(model: torch.nn.Module, start: package.Package, config: DictConfig) -> None:
     """Puts the weights of a package into a model of the same sizes.
 
+    What a model names in `ANEW` (outputs whose size the data decide) may differ; it then begins as it was drawn, and a
+    line says so. What it names in `UNSEEN` are arguments that no shape shows, such as heads: they must be equal, too.
+
     Raises:
-        UserError: one line with every weight that does not fit.
+        UserError: one line with every weight that does not fit, or every such argument.
     """
+    given, kind = config.weights, type(model)
     mine, theirs = model.state_dict(), start.model.state_dict()
     wrong = [name for name in {**mine, **theirs} if name not in mine or name not in theirs]
     wrong += [name for name in mine if name in theirs and mine[name].shape != theirs[name].shape]
-    if wrong:
+    anew = [name for name in wrong if name in mine and name in theirs and name.startswith(getattr(kind, "ANEW", ()))]
+    if len(wrong) > len(anew):
         told = ", ".join(f"{key}={value}" for key, value in start.sizes.items())
         raise UserError(
             f"weights={given}: its model is not of these sizes ({listing(wrong)} differ); it was trained with {told}: "
             "set the group `model` alike"
         )
-    model.load_state_dict(theirs)
+    unlike = [
+        f"model.{key}={value} (here {config.model[key]})"
+        for key, value in start.sizes.items()
+        if key in getattr(kind, "UNSEEN", ()) and key in config.model and config.model[key] != value
+    ]
+    if unlike:
+        raise UserError(f"weights={given}: its model was made with {', '.join(unlike)}: set the group `model` alike")
+    if anew and number() == 0:
+        print(f"weights={given}: {listing(anew)}: of another size there, begin anew", flush=True)
+    model.load_state_dict({name: mine[name] if name in anew else tensor for name, tensor in theirs.items()})
 
 
 def build_task(config: DictConfig, data: Any, model: torch.nn.Module) -> Task:

@@ -21,6 +21,8 @@ from limner.paths import shown
 from limner.processes import Stopped, end_children, end_with_parent, number, started_by_lightning, stoppable
 from limner.run import RUN_ENV, RunFolder, make_run_folder, open_run
 from limner.schema.check import check
+from limner.schema.older import fill
+from limner.unfinished import AUTO, unfinished
 
 if TYPE_CHECKING:
     from limner.checkpoints import Checkpoints
@@ -86,11 +88,18 @@ def child(config: DictConfig, run: RunFolder) -> int:
 def start(overrides: list[str], config_dirs: list[str]) -> tuple[DictConfig, RunFolder]:
     """The checked configuration and its run folder: a new one, or the one to resume."""
     resume = [o.partition("=")[2] for o in overrides if o.startswith("resume=")]
-    if resume and resume[-1] not in ("", "null"):
-        rest = [o for o in overrides if not o.startswith("resume=")]
+    rest = [o for o in overrides if not o.startswith("resume=")]
+    auto = bool(resume) and resume[-1] == AUTO
+    if auto:
+        config = preflight.compose("train", rest, config_dirs)
+        found = unfinished(config)
+        if found is not None:
+            return resumed(str(found), [])
+    elif resume and resume[-1] not in ("", "null"):
         return resumed(resume[-1], rest)
-    config = preflight.compose("train", overrides, config_dirs)
-    return config, make_run_folder(config, ["limner", "train", *map(shlex.quote, overrides)])
+    else:
+        config = preflight.compose("train", rest, config_dirs)
+    return config, make_run_folder(config, ["limner", "train", *map(shlex.quote, overrides)], again=auto)
 
 
 def resumed(path: str, overrides: list[str]) -> tuple[DictConfig, RunFolder]:
@@ -101,6 +110,7 @@ def resumed(path: str, overrides: list[str]) -> tuple[DictConfig, RunFolder]:
     run = open_run(path)
     config = OmegaConf.load(run.config)
     assert isinstance(config, DictConfig)
+    fill(config)
     for text in overrides:
         change(config, text, whole="resume= continues the saved configuration")
     config.resume = None
@@ -156,7 +166,7 @@ def fit(config: DictConfig, run: RunFolder) -> float | None:
     model = build.build_model(config, data)
     if start is not None:
         data.expect(start)
-        build.start_from(model, start, str(config.weights))
+        build.start_from(model, start, config)
     task = build.build_task(config, data, model)
     trainer = build.build_trainer(config, run)
     checkpoint = str(run.last) if config.resume else None

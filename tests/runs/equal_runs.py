@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -37,3 +38,5 @@ def same(run: Path, other: Path) -> None:
     assert (run / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
     for name in ("result.json", "package/model.safetensors", "package/vocab.json", "eval/test/metrics.json"):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
+    mine, theirs = (gzip.decompress((r / "eval/test/rows.jsonl.gz").read_bytes()) for r in (run, other))
+    assert mine == theirs

@@ -9,7 +9,7 @@ import pytest
 from tiny_visdial import content, words, write
 
 from limner.data.dialog_encoding import DialogEncoder
-from limner.data.dialog_sampling import compared_options, other_captions, sequences, wrong_options
+from limner.data.dialog_sampling import check_answers, compared_options, other_captions, sequences, wrong_options
 from limner.data.draws import Draws
 from limner.data.visdial_files import from_dialogs, load_split
 from limner.errors import UserError
@@ -106,10 +106,25 @@ def test_what_cannot_be_trained_on(tmp_path):
     split = load_split(write(tmp_path / "d.json", content(split="test")))
     with pytest.raises(UserError, match="dialogs without a known answer cannot be trained on: images 107, 100"):
         sequences(DialogEncoder(split, PIECES), np.array([1, 0]), Draws(1, 0))
+    with pytest.raises(UserError, match=r"data.fit: no round of the dialogs of images 100, 107, 114, 121 has a kn"):
+        check_answers(split)
     one = [{"question": "is it", "answer": "yes", "answer_options": ["yes"], "gt_index": 0}]
     split = from_dialogs([{"image_id": 9, "caption": "dog", "dialog": one}])
     with pytest.raises(UserError, match="image 9: a round has 1 options, expected two or more"):
         sequences(DialogEncoder(split, PIECES), np.zeros(1, int), Draws(1, 0))
+    with pytest.raises(UserError, match=r"data.fit: rounds of images 9 have one option, expected two or more"):
+        check_answers(split)
+
+
+def test_a_dialog_with_one_known_answer_can_be_trained_on(tmp_path):
+    file = content()
+    for dialog in file["data"]["dialogs"]:
+        for said in dialog["dialog"][1:]:
+            del said["gt_index"]
+    split = load_split(write(tmp_path / "d.json", file))
+    check_answers(split)
+    found = sequences(DialogEncoder(split, PIECES), np.arange(4), Draws(1, 0))
+    assert found.round.tolist() == [0, 0, 3, 3, 6, 6, 9, 9]
 
 
 def test_dialogs_of_different_lengths():
@@ -134,7 +149,7 @@ def test_compared_options(encoder):
     assert set(counts) == set(range(5)) - {int(split.gt_index[3])}
     assert min(counts.values()) > 45
     assert compared_options(split, rounds, Draws(1, 2), count=None).tolist() == [[0, 1, 2, 3, 4]] * 2
-    with pytest.raises(UserError, match="6 options of each round asked for, found rounds of 5"):
+    with pytest.raises(UserError, match=r"data.dense_options=6, but judged rounds of images 100, 128 have fewer"):
         compared_options(split, rounds, Draws(1, 2), count=6)
 
 

@@ -13,12 +13,18 @@ from tiny_dialog_data import data, drawn, make_files, model, task, wide
 from limner.data.dialog_regions import with_whole_image
 from limner.errors import UserError
 from limner.metrics.visdial import DialogMetrics
+from limner.models import vilbert_parts
 from limner.visdial_optim import BertAdamW, rate
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return data(make_files(tmp_path_factory.mktemp("dialogs")))
+def folder(tmp_path_factory):
+    return make_files(tmp_path_factory.mktemp("dialogs"))
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    return data(folder)
 
 
 def plain(net, batch, n: int, *, blank: bool = True):
@@ -132,6 +138,30 @@ def test_dense_gradients_are_those_of_one_large_batch(made, stage):
     assert found[1][0] == pytest.approx(expected.item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("compared", [None, 3])
+@pytest.mark.parametrize("layers", ["kept", "computed again"])
+def test_dense_gradients_with_dropout_are_those_of_one_graph(folder, monkeypatch, compared, layers):
+    """What a part draws when it is computed again is what it drew before, inside checkpointed layers, too."""
+    made = data(folder, dense_options=compared, batch_size=10)
+    batch = wide(drawn(made.training_loader(dense=True))[0])
+    dropout = {f"dropout_{name}": 0.3 for name in ("text", "image", "text_attention", "image_attention", "fused")}
+    found = []
+    for one_graph in (True, False):
+        if one_graph:
+            monkeypatch.setattr(vilbert_parts, "in_parts", lambda each, parts: torch.cat([each(*p) for p in parts]))
+        chosen = task(made, model(made, **dropout, checkpointing=layers != "kept"), stage="dense_nsp", rows=60)
+        torch.manual_seed(3)
+        loss = chosen.loss(batch)["loss"].mean
+        after = torch.get_rng_state()
+        loss.backward()
+        assert torch.equal(torch.get_rng_state(), after)  # the next draw does not depend on the parts
+        found.append((loss.item(), gradients(chosen.model)))
+        monkeypatch.undo()
+    assert found[0][0] == found[1][0]
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-10, atol=1e-13)
+    assert found[0][1].norm() > 1e-3
+
+
 def rows_of(chosen, made, split="val"):
     return [row for batch in drawn(made.loader(split)) for row in chosen.rows(batch)]
 
@@ -169,6 +199,20 @@ def test_scores(made):
     assert details["intervals"]["score"][0] <= found["score"] <= details["intervals"]["score"][1]
     assert details["per_round"]["2"]["rounds"] == 3
     assert sum(values["rounds"] for values in details["per_type"].values()) == 9
+
+
+def test_scores_of_a_part_of_the_dialogs(made):
+    """As `limit_val_batches` leaves them; an evaluation misses none."""
+    chosen, split = task(made, main="ndcg"), made.splits["val"]
+    made.use(chosen, "val")
+    rows = rows_of(chosen, made)[3:]
+    expected = DialogMetrics(split.take([1, 2])).score(rows).corpus
+    found = chosen.score(rows)
+    assert found["score"] == found["ndcg"] == expected["ndcg"]
+    assert found["mrr"] == expected["mrr"]
+    chosen.detailed = True
+    with pytest.raises(UserError, match="3 missing"):
+        chosen.score(rows)
 
 
 def test_without_judged_rounds_mrr_stands_in(made, tmp_path):

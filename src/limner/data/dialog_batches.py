@@ -31,7 +31,7 @@ import torch
 from limner.data.caption_split import spans
 from limner.data.dialog_encoding import DialogEncoder, Rows
 from limner.data.dialog_masking import mask_regions, mask_words
-from limner.data.dialog_sampling import compared_options, sequences
+from limner.data.dialog_sampling import check_answers, compared_options, sequences
 from limner.data.draws import Draws
 
 Batch = dict[str, Any]
@@ -63,11 +63,16 @@ class DialogBatches:
         """How many items there are, how many make a batch of `batch_size` sequences, and what makes one.
 
         The maker takes an epoch and items: dialogs, or (`dense`) judged rounds as places in `split.dense`.
+
+        Raises:
+            UserError: the split cannot be trained on in this way.
         """
         chosen, split = self.settings, self.split
         if dense:
+            compared_options(split, split.dense, Draws(chosen["seed"], 0), count=chosen["dense_options"])  # refuses now
             options = chosen["dense_options"] or int(split.option_counts[split.dense].max(initial=1))
             return len(split.dense), max(chosen["batch_size"] // options, 1), self.compared
+        check_answers(split)
         all_of = int(np.diff(split.first).max(initial=1)) * (1 + chosen["negatives"])
         each = min(chosen["per_image"] or all_of, all_of)
         return len(split), max(chosen["batch_size"] // each, 1), self.sequences

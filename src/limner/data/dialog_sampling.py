@@ -96,6 +96,27 @@ def wrong_options(encoder: DialogEncoder, rounds: np.ndarray, candidate: np.ndar
     return option
 
 
+def check_answers(split: VisDialSplit) -> None:
+    """Refuses, before anything is trained, what `sequences` would refuse in the middle of an epoch.
+
+    Raises:
+        UserError: dialogs without a round whose answer is known, or rounds with one option only.
+    """
+    known = split.gt_index >= 0
+    without = split.image_id[~np.logical_or.reduceat(known, split.first[:-1])] if len(split) else split.image_id
+    if len(without):
+        raise UserError(
+            f"data.fit: no round of the dialogs of images {listing(without[:5].tolist(), len(without))} has a known "
+            "answer (gt_index): leave them out, or train on a split with answers"
+        )
+    lone = np.unique(split.image_id[split.dialog[known & (split.option_counts < 2)]])
+    if len(lone):
+        raise UserError(
+            f"data.fit: rounds of images {listing(lone[:5].tolist(), len(lone))} have one option, expected two or more "
+            "to draw a wrong one"
+        )
+
+
 def compared_options(split: VisDialSplit, rounds: np.ndarray, draws: Draws, *, count: int | None) -> np.ndarray:
     """Options (B, count) of some rounds to compare, as places: the answer given, then others drawn without replacement.
 
@@ -107,12 +128,17 @@ def compared_options(split: VisDialSplit, rounds: np.ndarray, draws: Draws, *, c
     counts, truth = split.option_counts[rounds], split.gt_index[rounds]
     if count is None:
         if len(np.unique(counts)) > 1:
-            raise UserError(f"rounds of {counts.min()} to {counts.max()} options together; give a number of options")
+            raise UserError(
+                f"data.dense_options=null, but judged rounds have {counts.min()} to {counts.max()} options: give one"
+            )
         return np.tile(np.arange(counts[0]), (len(rounds), 1))
-    if counts.min() < count or (truth < 0).any():
-        raise UserError(
-            f"{count} options of each round asked for, found rounds of {counts.min()}, or without an answer"
-        )
+    for wrong, found in ((counts < count, "fewer options"), (truth < 0, "no known answer")):
+        if wrong.any():
+            images = split.image_id[split.dialog[rounds[wrong]]]
+            raise UserError(
+                f"data.dense_options={count}, but judged rounds of images {listing(images[:5].tolist(), len(images))} "
+                f"have {found}: give another number, or null for all options"
+            )
     items = (split.image_id[split.dialog[rounds]], split.round_id[rounds])
     keys = draws.uniform("compared options", *items, width=int(counts.max()))
     keys[np.arange(keys.shape[1]) >= counts[:, None]] = 2.0

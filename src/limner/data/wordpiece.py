@@ -9,6 +9,7 @@ Ids are those of BERT's uncased tokeniser without special signs. "[SEP]" in a te
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
@@ -190,6 +191,9 @@ def download(name: str) -> str:
     """
     from huggingface_hub import hf_hub_download
 
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # without a network it says so in ten lines; one is raised here
     try:
         return hf_hub_download(name, "vocab.txt")
     except Exception as error:  # the hub's errors come from several libraries
@@ -197,6 +201,8 @@ def download(name: str) -> str:
         raise UserError(
             f"wordpiece: {name!r} is no file here, and the hub does not give it ({reason}); {_GET_IT}"
         ) from None
+    finally:
+        logger.setLevel(level)
 
 
 def _is_name(source: str) -> bool:

@@ -46,7 +46,7 @@ class Task(pl.LightningModule):
         self.model = model
         self.counts_items = True
         """the loss is a mean over the batch's items, whose global number the loader knows; see `global_count`"""
-        self.shown = ("loss", "sample_reward")
+        self.shown: tuple[str, ...] = ("loss", "sample_reward")
         """the training means that a line an epoch prints; metrics.jsonl has all"""
         self.make_optimizer = optimizer
         self.schedule = schedule or Constant()

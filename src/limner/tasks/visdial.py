@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from limner.losses import Loss
 from limner.metrics.bootstrap import intervals
 from limner.metrics.rows import Row
 from limner.metrics.visdial import DialogMetrics, DialogScores, ranks
-from limner.models.vilbert import score
+from limner.models.vilbert import ViLBERTOutput, score
 from limner.models.vilbert_parts import ROWS, alignment_in_parts
 from limner.optim import scheduler
 from limner.tasks.base import Task
@@ -105,25 +106,37 @@ class VisDialTask(Task):
 
     def aligned(self, batch: dict[str, Any]) -> dict[str, tuple[Loss, float]]:
         """Losses of the base stage with their factors."""
+        out, targets = self.told(batch)
+        losses = {"alignment": (visdial_losses.alignment(out.alignment, batch["labels"]), self.alignment_weight)}
+        if out.words is not None:
+            losses["words"] = (visdial_losses.masked_words(out.words, batch["word_targets"]), self.words_weight)
+        if out.regions is not None and targets is not None:
+            loss = visdial_losses.masked_regions if "region_targets" in batch else visdial_losses.masked_features
+            losses["regions"] = (loss(out.regions, targets), self.regions_weight)
+        return losses
+
+    def told(self, batch: dict[str, Any]) -> tuple[ViLBERTOutput, Tensor | None]:
+        """What the model says of a batch of the base stage, and what stands at the K places where it predicts regions:
+        class probabilities (K, C), or features (K, D); None where it predicts none."""
         text = batch["tokens"], batch["segments"], batch["text_mask"]
         seen, dialog = self.seen(batch), batch["dialog"]
-        at = batch["regions_at"][dialog] if "regions_at" in batch and self.regions_weight else None
         words_at = batch["words_at"] if self.words_weight else None
         if seen is None:
-            out = self.model(*text, words_at=words_at)
-        else:
-            feats = seen.feats
-            if at is not None:
-                feats = feats.masked_fill(batch["blanked"][..., None], 0.0)
-            out = self.model(*text, feats, seen.boxes, seen.mask, dialog, words_at=words_at, regions_at=at)
-        losses = {"alignment": (visdial_losses.alignment(out.alignment, batch["labels"]), self.alignment_weight)}
-        if words_at is not None:
-            losses["words"] = (visdial_losses.masked_words(out.words, batch["word_targets"]), self.words_weight)
-        if at is not None and seen is not None and out.regions is not None:
-            which, region = at.nonzero().unbind(1)
-            targets = seen.feats[dialog[which], region]
-            losses["regions"] = (visdial_losses.masked_features(out.regions, targets), self.regions_weight)
-        return losses
+            return self.model(*text, words_at=words_at), None
+        if "regions_at" not in batch or not self.regions_weight:
+            return self.model(*text, seen.feats, seen.boxes, seen.mask, dialog, words_at=words_at), None
+        at, feats = batch["regions_at"][dialog], self.hidden(seen, batch["blanked"])
+        out = self.model(*text, feats, seen.boxes, seen.mask, dialog, words_at=words_at, regions_at=at)
+        which, region = at.nonzero().unbind(1)
+        if "region_targets" not in batch:
+            return out, seen.feats[dialog[which], region]
+        place = batch["regions_at"].flatten().cumsum(0).view_as(batch["regions_at"]) - 1  # among the targets
+        return out, batch["region_targets"][place[dialog[which], region]]
+
+    def hidden(self, seen: ImageInput, blanked: Tensor) -> Tensor:
+        """The features (I, 1 + R, D) with those of hidden regions zero. The whole image is still the mean of all, as
+        published for dialogs."""
+        return seen.feats.masked_fill(blanked[..., None], 0.0)
 
     def compared(self, batch: dict[str, Any]) -> dict[str, tuple[Loss, float]]:
         """Losses of the dense stages with their factors; exact gradients in the memory of a few sequences."""
@@ -153,6 +166,30 @@ class VisDialTask(Task):
         return with_whole_image(feats, boxes, mask, batch["size"], regions=None)
 
     # --- optimiser ---
+
+    def setup(self, stage: str) -> None:
+        """Freezes the heads that nothing asks in this training: they would get no gradient, for which DDP would wait.
+
+        As published, what has no gradient does not decay either.
+
+        Raises:
+            UserError: dense_nsp, and the answer of a judged round is not known.
+        """
+        if stage != "fit":
+            return
+        data: Any = getattr(self.trainer, "datamodule", None)
+        split = getattr(getattr(data, "fit", None), "split", None)
+        if self.stage == "dense_nsp" and split is not None and (split.gt_index[split.dense] < 0).any():
+            raise UserError(
+                "task.stage=dense_nsp, but judged rounds of data.fit have no known answer (gt_index): task.stage=dense "
+                "needs none"
+            )
+        masks_regions = getattr(data, "masks_regions", True)
+        asked = {"words_head": self.words_weight, "regions_head": masks_regions and self.regions_weight}
+        for name, used in asked.items():
+            head = getattr(self.model, name, None)
+            if head is not None and (self.compares or not used):
+                head.requires_grad_(False)
 
     def configure_optimizers(self) -> Any:
         """The published parameter groups, and the published schedule when it is asked for."""
@@ -196,15 +233,24 @@ class VisDialTask(Task):
     def score(self, rows: list[Row]) -> dict[str, float]:
         """The official metrics in percent, but the mean rank; `score` is `main`. {} where the answers are hidden."""
         self._found = {}
-        if self.references is None:
+        references = self.references_of(rows)
+        if references is None:
             return {}
-        found = self.references.score(rows)
+        found = references.score(rows)
         corpus = named(found.corpus)
         main = self.main if self.main in corpus else "mrr"
         notes = list(found.notes) + ([] if main == self.main else ["no round is judged: score is MRR"])
         if self.detailed:
             self._found = detail(found, main, notes)
         return {"score": corpus[main], **corpus}
+
+    def references_of(self, rows: Sequence[Row]) -> DialogMetrics | None:
+        """The answers to all dialogs; in training to those that were ranked: `limit_val_batches` may leave some out."""
+        if self.references is None or self.detailed:
+            return self.references
+        split = self.references.split
+        ranked = np.isin(split.image_id, [row["image_id"] for row in rows])
+        return self.references if ranked.all() else DialogMetrics(split.take(np.flatnonzero(ranked)))
 
     def details(self) -> dict[str, Any]:
         return {"task": "visdial", "metrics": self.scores, **self._found}
@@ -229,9 +275,14 @@ def named(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def detail(found: DialogScores, main: str, notes: Sequence[str]) -> dict[str, Any]:
-    """What an evaluation says beside its numbers: 95 % intervals, tables by round and by type of question, notes."""
+    """What an evaluation says beside its numbers: 95 % intervals, tables by round and by type of question, notes.
+
+    Args:
+        main: the metric called `score`.
+    """
     within = named(intervals(found.statistics))
     return {
+        "main": main,
         "intervals": {"score": within[main], **within},
         "per_round": {str(number): named(values) for number, values in found.per_round.items()},
         "per_type": {kind: named(values) for kind, values in found.per_type.items()},
