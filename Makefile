@@ -54,6 +54,8 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa_size.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/captioner.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/ciderd.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial_size.py
 
 lint: install ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

@@ -56,9 +56,9 @@ def write_files(folder: Path, rng: np.random.Generator) -> None:
         annotations.write("]}")
 
 
-def write_store(path: Path) -> None:
+def write_store(path: Path, images: int = IMAGES) -> None:
     """A store of the real shape whose features are a hole in the file."""
-    rows = IMAGES * REGIONS
+    rows = images * REGIONS
     with h5py.File(path, "w", alignment_threshold=4096, alignment_interval=4096) as file:
         for name, shape, kind in (("features", (rows, DIM), "f2"), ("boxes", (rows, 4), "f4")):
             layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -67,9 +67,9 @@ def write_store(path: Path) -> None:
             space = h5py.h5s.create_simple(shape)
             h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(np.dtype(kind)), space, dcpl=layout)
         file["offsets"] = np.arange(0, rows + 1, REGIONS, dtype="i8")
-        file["image_id"] = np.arange(1, IMAGES + 1, dtype="i8")
-        file["size"] = np.full((IMAGES, 2), 640, "i4")
-        file["row_hash"] = np.zeros(IMAGES, "u8")
+        file["image_id"] = np.arange(1, images + 1, dtype="i8")
+        file["size"] = np.full((images, 2), 640, "i4")
+        file["row_hash"] = np.zeros(images, "u8")
         file.attrs.update({"schema": 1, "extractor": "none", "provenance": "{}", "complete": True})
 
 

@@ -11,9 +11,11 @@ from visdial_golden import golden, golden_split, real_split
 
 from limner.data.dialog_encoding import DialogEncoder
 from limner.data.dialog_masking import DIALOG, region_rule, word_rule
-from limner.data.dialog_regions import with_background, with_whole_image
+from limner.data.dialog_regions import with_whole_image
 from limner.data.dialog_sampling import sequences
 from limner.data.draws import Draws
+from limner.data.features import FeatureWriter
+from limner.data.vilbert_data import ViLBERTData
 from limner.data.wordpiece import WordPiece
 
 
@@ -136,7 +138,7 @@ def test_masked_words(case):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_images(shared, place):
-    """Features, boxes, classes and masks of images with 2, 40 and 3 boxes."""
+    """Features, boxes and masks of images with 2, 40 and 3 boxes."""
     file = np.load(shared / "golden/visdial/image_encoding_lmdb3.npz")
     image = int(file["image_ids"][place])
     raw = {name.partition("/")[2]: file[name] for name in file.files if name.startswith(f"{image}/")}
@@ -150,9 +152,25 @@ def test_images(shared, place):
     assert np.allclose(found.feats[0, 0].numpy(), raw["features"][0], rtol=1e-6, atol=1e-6)
     assert np.allclose(found.feats[0].sum(1).numpy(), raw["enc_feat_sum"][:kept], rtol=1e-5)
     assert not raw["enc_mask"][kept:].any()
-    target = with_background(torch.from_numpy(raw["cls_prob"][None, 1:]), mask)
-    assert np.array_equal(target[0].numpy(), raw["cls_prob"][:kept])
-    assert target[0].argmax(1).tolist() == raw["enc_target_argmax"][:kept].tolist()
+
+
+def test_region_classes(shared, tmp_path):
+    """What is to be predicted of each region, the whole image too, by way of a store (float16)."""
+    file = np.load(shared / "golden/visdial/image_encoding_lmdb3.npz")
+    images = [int(image) for image in file["image_ids"]]
+    with FeatureWriter(tmp_path / "a.h5", dim=2048, extractor="golden", classes=1601) as writer:
+        for image in images:
+            feats, boxes, probs = (file[f"{image}/{name}"] for name in ("features", "boxes_ori", "cls_prob"))
+            size = (int(boxes[0, 2]), int(boxes[0, 3]))
+            writer.add(image, feats[1:], boxes[1:, :4], size, class_probs=probs[1:])
+    settings = {"features": [str(tmp_path / "a.h5")], "max_regions": 36, "mask_regions": 0.15, "region_targets": "auto"}
+    made = ViLBERTData(**settings)
+    assert made.predicts_classes
+    for image in images:
+        kept = min(int(file[f"{image}/num_boxes"]), 37)
+        target = made.class_targets(np.array([image]), torch.ones(1, kept, dtype=torch.bool))
+        np.testing.assert_allclose(target, file[f"{image}/cls_prob"][:kept], atol=3e-4)
+        assert target.argmax(1).tolist() == file[f"{image}/enc_target_argmax"][:kept].tolist()
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

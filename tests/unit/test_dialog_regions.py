@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limner.data.dialog_regions import with_background, with_whole_image
+from limner.data.dialog_regions import with_whole_image
 
 
 @pytest.fixture
@@ -46,11 +46,3 @@ def test_an_image_without_regions(images):
     found = with_whole_image(feats, boxes, torch.zeros_like(mask), size)
     assert not found.feats.any()
     assert found.mask.tolist() == [[True, False, False]] * 2
-
-
-def test_background():
-    classes = torch.tensor([[[0.1, 0.7, 0.2], [0.3, 0.3, 0.4]]])
-    found = with_background(classes.half(), torch.tensor([[True, False]]))
-    assert torch.allclose(found, torch.tensor([[[1, 0, 0], [0.1, 0.7, 0.2], [0, 0, 0]]]), atol=1e-3)
-    assert found.dtype == torch.float32
-    assert with_background(classes, torch.tensor([[True, True]]), regions=2).shape == (1, 2, 3)

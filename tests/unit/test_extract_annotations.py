@@ -226,3 +226,13 @@ def test_command(tmp_path, capsys):
     assert np.array_equal(found.boxes[0], expected.boxes)
     with pytest.raises(UserError, match=r"has 3 classes, expected at most 2: set extractor.classes=3"):
         extract(file, tmp_path / "few.h5", AnnotationsExtractor(classes=2))
+
+
+def test_classes_are_certain(tmp_path):
+    """One at the class, counted from 1; the whole picture is background. Written to the store with the regions."""
+    regions, _ = look(RIDER, max_regions=2)
+    assert regions.class_probs.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]]
+    extract({7: RIDER}, tmp_path / "a.h5", AnnotationsExtractor(classes=5, max_regions=2))
+    store = FeatureStore(tmp_path / "a.h5")
+    assert store.classes == 6
+    assert store.class_probs(np.zeros(3, int), np.arange(3)).argmax(1).tolist() == [0, 2, 1]

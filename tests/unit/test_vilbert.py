@@ -214,11 +214,13 @@ def test_words_are_tied():
     ]
 
 
-def test_initial_weights():
+@pytest.mark.parametrize("std", [None, 0.1])
+def test_initial_weights(std):
     torch.manual_seed(0)
-    model = ViLBERT(**{**small_vilbert.SIZES, "words": 4000})
-    assert model.text_embedding.words.weight.std().item() == pytest.approx(0.02, rel=0.05)
-    assert model.encoder.text_layers[0].qkv.weight.std().item() == pytest.approx(0.02, rel=0.2)
+    more = {} if std is None else {"init_std": std}
+    model = ViLBERT(**{**small_vilbert.SIZES, "words": 4000, **more})
+    assert model.text_embedding.words.weight.std().item() == pytest.approx(std or 0.02, rel=0.05)
+    assert model.encoder.text_layers[0].qkv.weight.std().item() == pytest.approx(std or 0.02, rel=0.2)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any(), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 import torch
 from tiny_dialog_data import data, drawn, make_files
 
+from limner.data.visdial_files import load_split
 from limner.data.wordpiece import WordPiece
 from limner.errors import UserError
+from limner.metrics.visdial import DialogMetrics
 from limner.submit_visdial import check_dialog_file
+
+SCORES = [0.5, 1.0, 0.25, -1.0, 0.0]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +107,21 @@ def test_processes_share_what_one_would_read(folder, monkeypatch, dense):
         assert sum(int(part["total"]) for part in parts) == 2 * parts[0]["total"]
 
 
+def test_only_judged_rounds_are_ranked(folder):
+    """Training reads the others as before; metrics want the judged ones and no more."""
+    whole, made = data(folder), data(folder, ranked="judged")
+    assert equal(drawn(whole.training_loader(dense=False)), drawn(made.training_loader(dense=False)))
+    name = made.settings["select"]
+    split, judged = whole.splits[name], made.splits[name]
+    assert 0 < len(split.dense) < len(split.ranked)
+    assert judged.ranked.tolist() == sorted(split.dense.tolist())
+    for number in judged.ranked.tolist():
+        assert judged.options_of(number).tolist() == split.options_of(number).tolist()
+    found = [(image, number) for batch in drawn(made.loader(name)) for image, number in
+             zip(batch["id"][batch["owner"]].tolist(), batch["round"].tolist())]  # fmt: skip
+    assert sorted(found) == sorted(DialogMetrics(judged).places)
+
+
 def test_judged_rounds(folder):
     made = data(folder, dense_options=None, batch_size=10)
     (first, second) = drawn(made.training_loader(dense=True))  # two rounds of five options, then one
@@ -158,7 +178,7 @@ def test_without_regions(folder):
 def test_truth_and_submission(folder, tmp_path):
     made = data(folder)
     rows = [
-        {"id": 100 * image + number, "image_id": image, "round_id": number, "ranks": [2, 1, 3, 5, 4]}
+        {"id": 100 * image + number, "image_id": image, "round_id": number, "ranks": [2, 1, 3, 5, 4], "scores": SCORES}
         for image in (100, 107, 114)
         for number in (1, 2, 3)
     ]
@@ -166,14 +186,49 @@ def test_truth_and_submission(folder, tmp_path):
     full = made.with_truth(rows, "val")
     one = said["dialogs"][1]["dialog"][2]
     assert full[5]["question"] == said["questions"][one["question"]]
-    assert full[5]["options"] == [said["answers"][option] for option in one["answer_options"]]
-    assert full[5]["gt_index"] == one["gt_index"]
+    assert full[5]["image_caption"] == said["dialogs"][1]["caption"]
+    before = said["dialogs"][1]["dialog"][:2]
+    assert full[5]["dialog"] == [[said["questions"][b["question"]], said["answers"][b["answer"]]] for b in before]
+    assert full[3]["dialog"] == []
+    options = [said["answers"][option] for option in one["answer_options"]]
+    assert full[5]["best"] == [[options[place], SCORES[place]] for place in (1, 0, 2, 4, 3)]
+    assert (full[5]["gt_index"], full[5]["given"]) == (one["gt_index"], options[one["gt_index"]])
+    assert full[5]["rank"] == rows[5]["ranks"][one["gt_index"]]
     judged = json.loads((folder / "val_dense.json").read_text())
     assert [row["relevance"] for row in full if "relevance" in row] == [one["gt_relevance"] for one in judged]
+    gains = [row["ndcg"] for row in full if "ndcg" in row]
+    assert np.mean(gains) == pytest.approx(DialogMetrics(made.splits["val"]).score(rows).corpus["ndcg"])
+    ranked = sum(1 / row["rank"] for row in full) / len(full)
+    assert 100 * ranked == pytest.approx(DialogMetrics(made.splits["val"]).score(rows).corpus["mrr"])
     path = made.write_submission(tmp_path / "ranks.json", "val", rows)
     assert "9 rounds" in check_dialog_file(path, folder / "val.json")
     with pytest.raises(UserError, match="no ranks of 1 of 9 rounds"):
         made.write_submission(tmp_path / "less.json", "val", rows[:-1])
+
+
+def test_rows_of_a_test_split_know_no_answers(folder):
+    made = data(folder)
+    made.splits["test"] = made.read_split("test")
+    said = json.loads((folder / "test.json").read_text())["data"]
+    asked = [(one["image_id"], len(one["dialog"])) for one in said["dialogs"]]
+    rows = [
+        {"image_id": image, "round_id": number, "ranks": [*range(1, 6)], "scores": SCORES} for image, number in asked
+    ]
+    for row, one in zip(made.with_truth(rows, "test"), said["dialogs"]):
+        assert not row.keys() & {"given", "gt_index", "rank", "relevance", "ndcg"}
+        assert [question for question, _ in row["dialog"]] == [
+            said["questions"][r["question"]] for r in one["dialog"][:-1]
+        ]
+        assert len(row["best"]) == 5
+
+
+def test_a_package_keeps_the_most_frequent_answers(folder):
+    split = load_split(folder / "train.json")
+    counts = Counter(split.said(number)[1] for number in range(split.rounds))
+    kept = data(folder, frequent_answers=4).vocab()["frequent_answers"]
+    assert [counts[answer] for answer in kept] == sorted(counts.values(), reverse=True)[:4]
+    assert len(data(folder).vocab()["frequent_answers"]) == len(counts)
+    assert "frequent_answers" not in data(folder, fit=[], words_from=["train"]).vocab()
 
 
 def test_words_of_a_trained_model(folder):

@@ -140,7 +140,8 @@ class DialogEncoder:
     @cached_property
     def answer_contexts(self) -> Contexts:
         """Contexts in which the answer given fits: what training reads."""
-        return self.fitting(np.where(self._answer_count > 0, self._answer_count, self.longest_option))
+        told = self._answer_count
+        return self.fitting(told if (told > 0).all() else np.where(told > 0, told, self.longest_option))
 
     @cached_property
     def _answer_count(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """What ViLBERT sees of an image: the whole image first, then its regions, each with five numbers for its box.
 
 Source: the behaviour of visdial-bert's reader, equal on its golden images. Region 0 is the mean of the features, with
-the box 0, 0, 1, 1, 1 and the class 0, background. A box is x1/w, y1/h, x2/w, y2/h and its share of the image's area.
+the box 0, 0, 1, 1, 1. A box is x1/w, y1/h, x2/w, y2/h and its share of the image's area. What the detector said the
+regions are is what masked ones are predicted as: `limner.data.vilbert_data`.
 """
 
 from __future__ import annotations
@@ -51,18 +52,3 @@ def with_whole_image(
         torch.cat((whole, places), 1)[:, :regions],
         torch.cat((mask.new_ones(len(mask), 1), mask), 1)[:, :regions],
     )
-
-
-def with_background(classes: Tensor, mask: Tensor, *, regions: int | None = REGIONS) -> Tensor:
-    """Puts the class of the whole image, 0, before the class probabilities of the regions.
-
-    Args:
-        classes: (I, R, C) probabilities. mask: (I, R) bool. regions: as in `with_whole_image`.
-
-    Returns:
-        (I, R+1, C) float32, zeros for padding.
-    """
-    classes = torch.where(mask[..., None], classes.float(), 0.0)
-    whole = classes.new_zeros(len(classes), 1, classes.shape[2])
-    whole[..., 0] = 1.0
-    return torch.cat((whole, classes), 1)[:, :regions]

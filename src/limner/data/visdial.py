@@ -14,19 +14,18 @@ from limner.data.dialog_encoding import DialogEncoder
 from limner.data.dialog_order import DialogOrder
 from limner.data.loader import BatchLoader
 from limner.data.order import BatchOrder
-from limner.data.region_batches import RegionData, files_of
+from limner.data.region_batches import files_of
+from limner.data.vilbert_data import ViLBERTData
 from limner.data.visdial_files import load_split
 from limner.data.visdial_split import VisDialSplit, join
-from limner.data.wordpiece import WordPiece
 from limner.errors import UserError, listing
 from limner.metrics.rows import Row
-from limner.metrics.visdial import DialogMetrics
-from limner.weights import package
+from limner.metrics.visdial import DialogMetrics, ndcg
 
 MOST_ROUNDS = 99  # the id of a row is 100 times its image and its round
 
 
-class VisDialData(RegionData):
+class VisDialData(ViLBERTData):
     """Dialogs about images and their regions. `limner.schema.visdial_data.VisDialData` explains each argument.
 
     `DialogBatches` says what a batch holds. Items of a training batch are dialogs, or judged rounds when the task
@@ -39,8 +38,7 @@ class VisDialData(RegionData):
     """
 
     def __init__(self, *, vocabulary: Mapping[str, Sequence[str]] | str | None = None, **settings: Any):
-        super().__init__(settings)
-        self.vocabulary = vocabulary
+        super().__init__(vocabulary=vocabulary, **settings)
         self.splits: dict[str, VisDialSplit] = {}
         self.fit: DialogEncoder | None = None
         self._encoders: dict[str, DialogEncoder] = {}
@@ -53,9 +51,9 @@ class VisDialData(RegionData):
         used = dict.fromkeys([*chosen["fit"], chosen["select"], *([chosen["test"]] if chosen["test"] else [])])
         read = dict.fromkeys([*used, *(chosen["words_from"] if self.vocabulary is None else [])])
         self.splits = {name: self.read_split(name) for name in read}
-        self.words = self.take_words()
+        self.words = self.take_words(self.texts)
         for name in used:
-            self.check_regions(name)
+            self.check_images(self.splits[name].image_id)
         if chosen["fit"]:
             if not self.splits[chosen["select"]].annotated:
                 raise UserError(
@@ -63,6 +61,8 @@ class VisDialData(RegionData):
                     "epoch: take a split with answers"
                 )
             self.fit = self.encode(join([self.splits[name] for name in chosen["fit"]]))
+        if chosen["ranked"] == "judged":  # after `fit`, which learns from all rounds
+            self.splits = {name: split.judged_only() for name, split in self.splits.items()}
 
     def read_split(self, name: str) -> VisDialSplit:
         """One split of the data set, several files as one, cut to `limit` dialogs."""
@@ -80,31 +80,10 @@ class VisDialData(RegionData):
         limit = chosen["limit"]
         return split if limit is None else split.take(np.arange(min(limit, len(split))))
 
-    def take_words(self) -> WordPiece:
-        """The word parts of the trained model, those of the vocabulary, or new ones learned from the splits' texts."""
-        chosen = self.settings
-        lowercase = chosen["lowercase"]
-        if isinstance(self.vocabulary, str):
-            return WordPiece.load(self.vocabulary, lowercase=lowercase)
-        if self.vocabulary is not None:
-            return WordPiece(self.vocabulary["words"], lowercase=lowercase, source="the model's words")
-        splits = [self.splits[name] for name in chosen["words_from"]]
-        texts = [text for split in splits for pool in (split.captions, split.questions, split.answers) for text in pool]
-        return WordPiece.train(texts, size=chosen["vocabulary_size"], lowercase=lowercase)
-
-    def check_regions(self, name: str) -> None:
-        """Every image has regions and a known size; else an error that lists the first few."""
-        if self.store is None:
-            return
-        ids = self.splits[name].image_id
-        sizes = image_sizes(self.store, ids)
-        unknown = np.flatnonzero((sizes <= 0).any(1))
-        if len(unknown):
-            few = listing(ids[unknown[:5]].tolist(), len(unknown))
-            raise UserError(
-                f"{self.store.path}: does not know the width and height of images {few}; boxes are shares of them: "
-                "convert or extract the features with the images' sizes"
-            )
+    def texts(self) -> list[str]:
+        """What word parts are learned from, without a vocabulary."""
+        splits = [self.splits[name] for name in self.settings["words_from"]]
+        return [text for split in splits for pool in (split.captions, split.questions, split.answers) for text in pool]
 
     def encode(self, split: VisDialSplit) -> DialogEncoder:
         """The encoder of a split, with the settings' lengths."""
@@ -119,24 +98,6 @@ class VisDialData(RegionData):
         return self._encoders[name]
 
     # --- what the model and the task need ---
-
-    @property
-    def masks_regions(self) -> bool:
-        """Regions are predicted in training."""
-        return self.store is not None and self.settings["mask_regions"] > 0
-
-    def sizes(self) -> dict[str, int]:
-        """Constructor arguments of the model that the data decide.
-
-        A store keeps no class probabilities: where regions are predicted, their features are (as published for
-        `predict_feature`), and the head has as many outputs. Where they are not, it stays as the model has it.
-        """
-        found = {"words": len(self.words)}
-        if self.store is not None:
-            found["feature_dim"] = self.store.dim
-        if self.store is not None and self.masks_regions:
-            found["region_classes"] = self.store.dim
-        return found
 
     def task_arguments(self) -> dict[str, Any]:
         """`text`: how dialogs become tokens, which a package must say."""
@@ -208,7 +169,7 @@ class VisDialData(RegionData):
     def batches(self, encoder: DialogEncoder) -> DialogBatches:
         """What makes the batches of a split."""
         store = self.store
-        sizes = None if store is None else image_sizes(store, encoder.split.image_id)
+        sizes = None if store is None else self.image_sizes(encoder.split.image_id)
         counts: Callable[[np.ndarray], np.ndarray] | None = None
         if store is not None:
             counts = lambda images: store.counts(store.positions(images))  # noqa: E731
@@ -251,24 +212,42 @@ class VisDialData(RegionData):
         self.use(task, select)
 
     def with_truth(self, rows: Sequence[Row], split: str) -> list[Row]:
-        """Rows with their question and options as texts and, where they are known, the answer's place (`gt_index`) and
-        the options' relevance."""
+        """Rows with what is known of their round.
+
+        Always `image_caption`, `dialog` (questions and answers before), `question`, `best` (the ten best options with
+        their scores). Where the answer is known: `given`, its place `gt_index` and its `rank`. Of judged rounds
+        `relevance` of each option, and `ndcg` in percent where one is relevant. The texts of the other options stand
+        in the dialog file: with them all, the rows of VisDial's val would be twice as large, 31 MB packed.
+        """
         chosen = self.splits[split]
         place = {image: dialog for dialog, image in enumerate(chosen.image_id.tolist())}
         judged = {number: k for k, number in enumerate(chosen.dense.tolist())}
+        talks: dict[int, list[list[str]]] = {}  # each dialog in words
         found = []
         for row in rows:
             dialog = place[row["image_id"]]
-            number = int(chosen.first[dialog]) + row["round_id"] - 1 - int(chosen.shift[dialog])
+            first, last = chosen.first[dialog : dialog + 2].tolist()
+            if dialog not in talks:
+                talks[dialog] = [list(chosen.said(number)) for number in range(first, last)]
+            number = first + row["round_id"] - 1 - int(chosen.shift[dialog])
+            options, rank = chosen.options_of(number), np.array(row["ranks"])
+            best = np.argsort(rank)[:10].tolist()
             more: Row = {
-                "question": chosen.questions[chosen.question[number]],
-                "options": [chosen.answers[option] for option in chosen.options_of(number).tolist()],
+                "image_caption": chosen.captions[dialog],
+                "dialog": talks[dialog][: number - first],
+                "question": talks[dialog][number - first][0],
+                "best": [[chosen.answers[options[option]], row["scores"][option]] for option in best],
             }
-            if chosen.gt_index[number] >= 0:
-                more["gt_index"] = int(chosen.gt_index[number])
+            truth = int(chosen.gt_index[number])
+            if truth >= 0:
+                given = chosen.answers[options[truth]]
+                more |= {"given": given, "gt_index": truth, "rank": row["ranks"][truth]}
             if number in judged:
                 start, stop = chosen.dense_first[judged[number] :][:2]
-                more["relevance"] = [round(share, 4) for share in chosen.relevance[start:stop].tolist()]
+                shares = chosen.relevance[start:stop]
+                more["relevance"] = [round(share, 4) for share in shares.tolist()]
+                if shares.any():
+                    more["ndcg"] = round(100 * float(ndcg(rank, shares)), 4)
             found.append({**row, **more})
         return found
 
@@ -283,17 +262,8 @@ class VisDialData(RegionData):
     # --- packages ---
 
     def vocab(self) -> dict[str, list[str]]:
-        """What a model package keeps as vocab.json."""
-        return {"words": list(self.words.words)}
-
-    def expect(self, trained: package.Package) -> None:
-        """Refuses a model that was trained on other features, or whose words are written in another case."""
-        super().expect(trained)
-        its, mine = (trained.meta.get("text") or {}).get("lowercase"), self.settings["lowercase"]
-        if its not in (None, mine):
-            raise UserError(f"data.lowercase={mine}, but the model was trained with {its}: set it alike")
-
-
-def image_sizes(store: Any, images: np.ndarray) -> np.ndarray:
-    """Width and height of images (I, 2) float32; 0 where the store does not know."""
-    return np.array([store.size(place) for place in store.positions(images).tolist()], np.float32).reshape(-1, 2)
+        """What a model package keeps as vocab.json: word parts, and the most frequent answers of what is trained on."""
+        found = {"words": list(self.words.words)}
+        if self.fit is not None:
+            found["frequent_answers"] = self.fit.split.frequent_answers(self.settings["frequent_answers"])
+        return found

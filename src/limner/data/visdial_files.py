@@ -152,9 +152,9 @@ class _Dialogs:
                 raise ValueError
             self.answer.append(_place(said, "answer"))
             self.gt_index.append(_place(said, "gt_index"))
-            options = said.get("answer_options", ())
+            options = said.get("answer_options", [])
             self.option_counts.append(len(options))
-            self.options.extend(options)
+            self.options.fromlist(options)  # twice as fast as extend
             if not options and "answer_options" in said:
                 raise ValueError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -90,9 +90,24 @@ class VisDialSplit:
         there = np.flatnonzero(self.option_counts > 0)
         return there if self.annotated else there[np.isin(there, self.first[1:] - 1)]
 
+    def judged_only(self) -> VisDialSplit:
+        """The same dialogs, of which only the rounds with dense annotations have options, so that only these are
+        ranked; the split itself when none has."""
+        if not len(self.dense):
+            return self
+        kept = np.isin(np.arange(self.rounds), self.dense)
+        counts = np.where(kept, self.option_counts, 0)
+        options = self.options[np.repeat(kept, self.option_counts)]
+        return replace(self, option_first=np.concatenate([[0], np.cumsum(counts)]), options=options)
+
     def options_of(self, number: int) -> np.ndarray:
         """The options of a round, as places in `answers`."""
         return self.options[self.option_first[number] : self.option_first[number + 1]]
+
+    def said(self, number: int) -> tuple[str, str]:
+        """Question and answer of a round; an answer that is not told is empty."""
+        answer = int(self.answer[number])
+        return self.questions[self.question[number]], self.answers[answer] if answer >= 0 else ""
 
     def frequent_answers(self, count: int) -> list[str]:
         """The answers given most often, the most frequent first: candidates for a dialog that has none of its own."""

@@ -1,8 +1,9 @@
 """Region features from pictures: an extractor looks at one picture, `run.extract` looks at all of them.
 
 An extractor is any callable with a `name` and a `dim`; a dataclass of its settings, so that they are kept with the
-features. One that looks at something else than pixels also says how that is read (`OwnPictures`). To plug in another
-one, write the class and a YAML file in `conf/extractor` whose `_target_` names it.
+features. One that looks at something else than pixels also says how that is read (`OwnPictures`); one that tells what
+things are, how many classes it knows (`Classifies`). To plug in another one, write the class and a YAML file in
+`conf/extractor` whose `_target_` names it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ class Regions(NamedTuple):
 
     features: (k, D) float32, k >= 1.
     boxes: (k, 4) float32, x1, y1, x2, y2 in pixels; x2 and y2 one past the last pixel.
+    class_probs: (k, C) float32, the probability of each class, background first; None from an extractor without
+        `region_classes`.
     """
 
     features: np.ndarray
     boxes: np.ndarray
+    class_probs: np.ndarray | None = None
 
 
 class Extractor(Protocol):
@@ -52,4 +56,14 @@ class OwnPictures(Protocol):
 
         Each has `size`: width and height of the picture in pixels.
         """
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """An extractor whose regions come with `class_probs`: what models that predict masked regions learn from."""
+
+    @property
+    def region_classes(self) -> int:
+        """C, the background in front included."""
         ...

@@ -56,7 +56,8 @@ class AnnotationsExtractor:
 
     A feature holds `OWN`, then each of `BLOCKS` for every class. The last three blocks describe the picture and are the
     same in all its regions: so they are found in every glimpse, and whole in the mean of the regions.
-    A picture without boxes has the region of the whole picture alone.
+    A picture without boxes has the region of the whole picture alone. The class of a region is certain: `class_probs`
+    has 1 at its class, counted from 1; the whole picture is background, 0.
     """
 
     classes: int = 80
@@ -76,6 +77,11 @@ class AnnotationsExtractor:
     def dim(self) -> int:
         """Numbers in one region's feature."""
         return len(OWN) + len(BLOCKS) * self.classes
+
+    @property
+    def region_classes(self) -> int:
+        """The classes and the background in front of them."""
+        return 1 + self.classes
 
     def pictures(self, images: str | os.PathLike[str]) -> Mapping[int, Boxes]:
         """Image id -> its boxes, from a file of boxes (see `read_boxes`). Raises `UserError` for one that is not."""
@@ -110,7 +116,10 @@ class AnnotationsExtractor:
         about = np.concatenate([number > 0, np.log2(1 + number) / 3, np.sqrt(np.minimum(area, 1))])
         features = np.concatenate([own, kind, touch, above, np.tile(about, (len(own), 1))], 1)
         rows = slice(0, 1 + self.max_regions)
-        return Regions((self.scale * features[rows]).astype(np.float32), np.concatenate([whole, boxes])[rows])
+        probs = np.zeros((1 + len(boxes), self.region_classes), np.float32)
+        probs[np.arange(len(probs)), np.concatenate([[0], 1 + labels])] = 1
+        boxes = np.concatenate([whole, boxes])
+        return Regions((self.scale * features[rows]).astype(np.float32), boxes[rows], probs[rows])
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:

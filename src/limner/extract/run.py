@@ -19,7 +19,7 @@ from PIL import Image
 
 from limner.data.features import FeatureStore, FeatureWriter
 from limner.errors import UserError, listing
-from limner.extract import Extractor, OwnPictures
+from limner.extract import Classifies, Extractor, OwnPictures
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -135,7 +135,11 @@ def settings_of(extractor: Extractor) -> dict:
 def writer_for(out: str | os.PathLike[str], extractor: Extractor) -> FeatureWriter:
     """A writer for an extractor's features; one that was stopped goes on."""
     return FeatureWriter(
-        out, dim=extractor.dim, extractor=extractor.name, provenance={"settings": settings_of(extractor)}
+        out,
+        dim=extractor.dim,
+        extractor=extractor.name,
+        provenance={"settings": settings_of(extractor)},
+        classes=extractor.region_classes if isinstance(extractor, Classifies) else None,
     )
 
 
@@ -143,7 +147,8 @@ def add(writer: FeatureWriter, extractor: Extractor, number: int, image: Any) ->
     """Writes the regions of one picture, (H, W, 3) uint8 or what the extractor takes, under an image id."""
     regions = extractor(image)
     size = (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
-    writer.add(number, regions.features, regions.boxes, size)
+    probs = {} if regions.class_probs is None else {"class_probs": regions.class_probs}
+    writer.add(number, regions.features, regions.boxes, size, **probs)
 
 
 def _compare(out: Path, paths: Mapping[int, Any], extractor: Extractor) -> None:

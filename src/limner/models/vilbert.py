@@ -16,6 +16,7 @@ C region classes, M masked words, K masked regions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -75,10 +76,17 @@ class ViLBERT(nn.Module):
         dropout_text, dropout_image: of embeddings and sums. dropout_text_attention, dropout_image_attention: of
             weights over tokens and over regions. dropout_fused: before the alignment's layer.
         checkpointing: while training keep only what goes into each layer and compute it again in the backward pass.
+        init_std: of the normal distribution that matrices and embeddings begin with; biases begin at 0. BERT's 0.02 is
+            right for a size near 768. For a size S a value near 1 / sqrt(S) lets attention and residual branches say
+            something from the start.
 
     Raises:
         UserError: one line with every option that cannot be.
     """
+
+    # for `limner.build.start_from`: outputs as many as the data have classes; arguments that no shape of a weight shows
+    ANEW = ("regions_head.output.",)
+    UNSEEN = ("text_heads", "image_heads", "joint_heads", "text_connections", "image_connections", "fusion")
 
     def __init__(
         self,
@@ -107,6 +115,7 @@ class ViLBERT(nn.Module):
         dropout_image_attention: float = 0.1,
         dropout_fused: float = 0.1,
         checkpointing: bool = False,
+        init_std: float = 0.02,
     ) -> None:
         super().__init__()
         vilbert_options.check(dict(locals()))
@@ -141,7 +150,7 @@ class ViLBERT(nn.Module):
         )
         self.words_head = WordsHead(text_hidden, words)
         self.regions_head = RegionsHead(image_hidden, region_classes) if with_image else None
-        self.apply(_initialise)
+        self.apply(partial(_initialise, std=init_std))
 
     def forward(
         self,
@@ -225,8 +234,8 @@ class ViLBERT(nn.Module):
         return Stream(x.index_select(0, rows), (group,)) if whole else Stream(x, (group,), rows, own)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, *, std: float) -> None:
     if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear):
         nn.init.zeros_(module.bias)

@@ -27,6 +27,8 @@ def check(options: dict[str, Any]) -> None:
     for key in DROPOUTS:
         if not 0 <= options[key] < 1:
             wrong.append(f"{key}={options[key]!r} (must be at least 0 and less than 1)")
+    if not options["init_std"] > 0:
+        wrong.append(f"init_std={options['init_std']!r} (must be more than 0)")
     for size, heads in DIVIDED if with_image else DIVIDED[:1]:
         if not {size, heads} & set(small) and options[size] % options[heads]:
             wrong.append(f"{heads}={options[heads]} ({size}={options[size]} is not a multiple of it)")

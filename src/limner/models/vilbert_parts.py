@@ -1,8 +1,8 @@
 """Many sequences through ViLBERT in parts that fit into memory and cache, with the numbers of one large batch.
 
-Sequences of like length go together, as many as a budget of rows allows. With gradients each part is computed twice:
-first without a graph, then, when the gradient of its outputs is known, again with one, its random numbers replayed.
-So a loss over all 100 options of a round has exact gradients in the memory of one part.
+Sequences of like length go together, as many as a budget of rows allows. With gradients each part but the last is
+computed twice: first without a graph, then, when the gradient of its outputs is known, again with one, its random
+numbers replayed. So a loss over all 100 options of a round has exact gradients in the memory of one part.
 
 Shapes: N sequences, L tokens, I images, R regions.
 """
@@ -28,7 +28,9 @@ def in_parts(function: Callable[..., Tensor], parts: Sequence[Sequence[Any]]) ->
     """
     if not torch.is_grad_enabled():
         return torch.cat([function(*part) for part in parts])
-    return torch.cat([checkpoint(function, *part, use_reentrant=False) for part in parts])
+    *early, last = parts
+    kept = [checkpoint(function, *part, use_reentrant=False) for part in early]
+    return torch.cat([*kept, function(*last)])  # backward begins with the last: its graph can stay
 
 
 def by_length(lengths: Sequence[int], *, rows: int = ROWS, extra: int = 0) -> list[list[int]]:

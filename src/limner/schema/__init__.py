@@ -18,6 +18,7 @@ from limner.schema import (
     scst,
     visdial_data,
     visdial_model,
+    visdial_pretraining,
     visdial_task,
     vqa,
 )
@@ -30,7 +31,7 @@ class Train:
 
     name: str = key("???", "name of the experiment: its run folders stand in OUTPUTS/NAME")
     seed: int = key(1, "decides the initial weights, the order of the data and every random draw")
-    resume: str | None = key(None, "run folder to continue exactly where it stopped")
+    resume: str | None = key(None, "run folder to continue exactly where it stopped; auto: the one begun alike, else a new run")
     weights: str | None = key(None, "run folder or model package whose weights and vocabulary the training starts from")
     test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
     dropout: bool = key(True, "false: no dropout, whatever the keys of the model say")
@@ -67,13 +68,24 @@ class Predict:
     """conf/predict.yaml"""
 
     model: Any = key("???", "model package, or a list of packages: an ensemble")
-    features: Any = key("???", "feature store (.h5) or a list of them", path=True)
-    questions: str | None = key(None, "for a VQA model: VQA v2 question JSON, or a list of {question_id, image_id, "
-                                "question}", path=True)  # fmt: skip
-    images: Any = key(None, "for a captioner: list of image ids; null: every image of the features")
-    decode: Any = key(None, "for a captioner: how captions are written; null: as in its training")
-    beams: bool = key(False, "for a captioner: rows hold every caption of the beam, not only the best")
-    out: str = key("???", "file to write: rows as JSON lines (.jsonl), or a submission (.json)")
+    features: Any = key(None, "feature store (.h5) or a list of them; null: for a model that only reads", path=True)
+    questions: str | None = key(
+        None,
+        "VQA: VQA v2 question JSON, or a list of {question_id, image_id, question}; dialogs: VisDial JSON, or a list "
+        "of {image_id, caption, dialog: [{question, answer, answer_options}]}",
+        path=True,
+    )
+    images: Any = key(None, "captions, dialogs: list of image ids; null: every image of the features, of the questions")
+    mode: str = key("single", "single: each item by itself; dialog: a dialog model goes on round by round, its answers "
+                    "are history", choices=("single", "dialog"))  # fmt: skip
+    candidates: Any = key(None, "mode=dialog: file of answers to choose from (JSON list, or one a line), or how many "
+                          "of the most frequent training answers; null: 100 of these", path=True)  # fmt: skip
+    caption: str | None = key(None, "mode=dialog on the terminal (no questions): the caption of the image")
+    keep_answers: bool = key(True, "mode=dialog: answers in the file stand; false: the model answers every question")
+    decode: Any = key(None, "captions: how they are written; null: as in the model's training")
+    beams: bool = key(False, "captions: rows hold every caption of the beam, not only the best")
+    out: str | None = key(None, "file to write: rows as JSON lines (.jsonl), or a submission (.json); null: a dialog "
+                          "on the terminal that is not kept")  # fmt: skip
     format: str = key("rows", "rows: prediction, runners-up, attention; submission: the evaluation server's list",
                       choices=("rows", "submission"))  # fmt: skip
     batch_size: int = key(512, "items in a batch", low=1)
@@ -90,6 +102,7 @@ TARGETED = (
     captions_data.CaptionData, captions_model.UpDownCaptioner, captions_task.CaptioningTask,
     decode.Greedy, decode.Sample, decode.Beam, decode.DiverseBeam, scst.SCST,
     visdial_data.VisDialData, visdial_model.ViLBERT, visdial_model.BertAdamW, visdial_task.VisDialTask,
+    visdial_pretraining.CaptionPairs, visdial_pretraining.QuestionPairs, visdial_pretraining.PretrainingTask,
 )  # fmt: skip
 
 

@@ -42,11 +42,22 @@ class VisDialData:
     negatives: int = key(1, "wrong candidates to draw from for each round (published: 1)", low=1)
     mask_words: float = key(0.15, "share of words to be predicted (published: 0.15, its README: 0.1)", low=0, high=1)
     mask_regions: float = key(0.15, "share of regions to be predicted (published: 0.15)", low=0, high=1)
+    region_targets: str = key(
+        "auto", "what masked regions are predicted as: classes (published; class_probs of the features), features; "
+        "auto: classes where the features keep them", choices=("auto", "classes", "features")
+    )  # fmt: skip
     dense_options: int | None = key(
         80, "dense finetuning: options compared, the answer given and others (published: 80); null: all", low=2
     )
+    frequent_answers: int = key(
+        1000, "most frequent training answers that a package keeps: candidates for dialogs without any", low=0
+    )
     batch_size: int = key(80, "sequences in a training batch, over all processes (published: 80)", low=1)
     eval_batch_size: int = key(8, "dialogs in an evaluation batch, over all processes", low=1)
+    ranked: str = key(
+        "all", "rounds that an evaluation ranks: all, or judged: those with dense annotations, a tenth of the work; "
+        "every metric is then over these", choices=("all", "judged")
+    )  # fmt: skip
     resident: bool = key(False, "keep all features in the device's memory; the loader moves only row numbers")
     limit: int | None = key(None, "only the first so many dialogs of each split", low=1)
     cache: str = key("outputs/.cache", "folder of parsed files and of tokenised texts")
@@ -66,6 +77,11 @@ class VisDialData:
         if data.vocabulary is None and not data.words_from:
             faults.append(
                 "data.vocabulary and data.words_from are both empty: give a vocab.txt, or splits to learn from"
+            )
+        if not data.features and model.get("fusion", "text") != "text":
+            faults.append(
+                f"data.features is empty but model.fusion={model.fusion} needs an image: give features, or read the "
+                "text alone: model.fusion=text model.text_connections=[] model.image_connections=[]"
             )
         positions = model.get("positions")
         if positions is not None and data.max_length > positions:

@@ -33,6 +33,8 @@ class ViLBERT:
     dropout_fused: float = key(0.1, "dropout on the fused streams, before the alignment's layer", low=0, high=0.99)
     checkpointing: bool = key(False, "train in a fraction of the memory: layers are computed again in the backward "
                               "pass, a third more work")  # fmt: skip
+    init_std: float = key(0.02, "spread of the weights a training begins with (published: 0.02, for a size of 768); "
+                          "small models learn faster with 1 / sqrt(size)", low=1e-6)  # fmt: skip
 
 
 @dataclass

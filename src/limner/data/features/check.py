@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.features.layout import CONVERT, SlowRows
-from limner.data.features.store import FeatureStore
+from limner.data.features.store import FeatureStore, not_probabilities
 from limner.errors import UserError, listing
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
@@ -20,7 +20,7 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
 
     Reads all of it: missing `complete`, truncation, ids unsorted or twice, features that are NaN, infinite, all zero
     (what older extractors leave for a failed image) or no longer match their hash, boxes outside the image, sizes
-    unknown, and a layout that reads slowly.
+    unknown, class probabilities that do not add up to 1, and a layout that reads slowly.
 
     Args:
         path: the file.
@@ -32,7 +32,9 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
     except UserError as error:  # nothing behind it can be read
         return [str(error)]
     problems: list[str] = []
-    found: dict[str, list[int]] = {"bad": [], "zero": [], "rows": [], "hash": [], "boxes": [], "size": []}
+    kinds = ("bad", "zero", "rows", "hash", "boxes", "size", "classes")
+    found: dict[str, list[int]] = {kind: [] for kind in kinds}
+    probs = layout.optional.get("class_probs")
     for position, image_id in enumerate(store.image_ids.tolist()):
         start, count = int(layout.starts[position]), int(layout.counts[position])
         features = np.asarray(layout.features[start : start + count])
@@ -47,6 +49,7 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
                 layout.boxes is not None and not _boxes_fit(layout.boxes[start : start + count], store.size(position)),
             ),
             ("size", layout.sizes is not None and min(store.size(position)) <= 0),
+            ("classes", probs is not None and not_probabilities(np.asarray(probs[start : start + count]))),
         ):
             if wrong:
                 found[kind].append(image_id)
@@ -59,6 +62,7 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
         "hash": "do not match their hash, the file was damaged: copy it again",
         "boxes": "have boxes that are not finite, turned over, or outside the image",
         "size": "have no width and height",
+        "classes": "have class probabilities that do not add up to 1: extract them again",
     }
     for kind, ids in found.items():
         if ids:
@@ -89,6 +93,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "boxes": layout.boxes is not None,
         "sizes": layout.sizes is not None,
         "optional": sorted(layout.optional),
+        "classes": store.classes,
         "mapped": layout.mapping is not None,
         "extractor": store.extractor,
         "provenance": store.provenance,

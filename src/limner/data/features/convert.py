@@ -27,7 +27,7 @@ class Image(NamedTuple):
     features: np.ndarray  #: (k, D)
     boxes: np.ndarray  #: (k, 4) xyxy pixels
     size: tuple[int, int]  #: width, height; (0, 0) when unknown
-    optional: dict[str, np.ndarray]  #: (k,) each; see `FeatureWriter.add`
+    optional: dict[str, np.ndarray]  #: see `FeatureWriter.add`
 
 
 class Source(NamedTuple):
@@ -38,6 +38,7 @@ class Source(NamedTuple):
     extractor: str
     provenance: dict[str, Any]
     images: Iterator[Image]
+    classes: int | None = None  #: numbers in one region's class probabilities, when all images have them
 
 
 class Reader(NamedTuple):
@@ -76,7 +77,8 @@ def convert(
     source = reader.read(path)
     provenance = {**source.provenance, "converted_from": reader.name}
     left_out = []
-    with FeatureWriter(out, dim=source.dim, extractor=source.extractor, provenance=provenance) as writer:
+    told = {"dim": source.dim, "extractor": source.extractor, "classes": source.classes}
+    with FeatureWriter(out, provenance=provenance, **told) as writer:  # type: ignore[arg-type]
         for number, image in enumerate(source.images, 1):
             if not np.any(image.features):
                 left_out.append(image.image_id)
@@ -102,7 +104,7 @@ def _read_store(path: Path) -> Source:
             yield Image(int(layout.image_ids[position]), features, boxes, store.size(position), optional)
 
     provenance = {**store.provenance, **({} if layout.boxes is not None else {"boxes": "none in the source, all zero"})}
-    return Source(store.dim, len(store), store.extractor, provenance, images())
+    return Source(store.dim, len(store), store.extractor, provenance, images(), store.classes or None)
 
 
 #: Formats, tried in order.

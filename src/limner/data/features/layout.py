@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     hashes: np.ndarray | None  #: (N,) uint64, xxh3_64 of each image's feature bytes
     extractor: str
     provenance: dict[str, Any]
-    optional: dict[str, Rows]  #: further values of each row, by name
+    optional: dict[str, Rows]  #: further values of each row, by name; `class_probs` has (rows, C), others (rows,)
     mapping: mmap.mmap | None  #: the mapped file, for madvise; None when `features` are read through h5py
     offset: int  #: of the first feature in the file, bytes
 

@@ -1,6 +1,7 @@
 """The unfinished part of a feature file: plain append-only files in a folder, and how they become the HDF5 file.
 
-`features` (rows of D float16), `boxes` (rows of 4 float32) and the optional arrays grow first; the image counts once
+`features` (rows of D float16), `boxes` (rows of 4 float32) and the optional arrays (`class_probs`: rows of C float16,
+the others one number a region) grow first; the image counts once
 its record stands whole in `index`.
 """
 
@@ -20,13 +21,21 @@ from limner.data.features.store import SCHEMA
 from limner.errors import UserError, listing
 
 RECORD = np.dtype([("image_id", "<i8"), ("rows", "<i8"), ("size", "<i4", 2), ("hash", "<u8"), ("check", "<u8")])
-TYPES = {"cls_id": "<i4", "cls_prob": "<f2", "attr_id": "<i4", "attr_prob": "<f2"}
+TYPES = {"cls_id": "<i4", "cls_prob": "<f2", "attr_id": "<i4", "attr_prob": "<f2", "class_probs": "<f2"}
 BLOCK = 64 << 20  # bytes of features handled at once
 
 
-def row_bytes(name: str, dim: int) -> int:
+def row_of(name: str, meta: dict[str, Any]) -> tuple[str, tuple[int, ...]]:
+    """Type and shape of what one region has in the file `name`."""
+    rows = {"features": ("<f2", (meta["dim"],)), "boxes": ("<f4", (4,))}
+    if name == "class_probs":
+        return TYPES[name], (meta["classes"],)
+    return rows.get(name) or (TYPES[name], ())
+
+
+def row_bytes(name: str, meta: dict[str, Any]) -> int:
     """Bytes of one region in the file `name`."""
-    return {"features": 2 * dim, "boxes": 16}.get(name) or np.dtype(TYPES[name]).itemsize
+    return np.dtype(row_of(name, meta)).itemsize
 
 
 def sealed(record: np.ndarray) -> np.ndarray:
@@ -35,7 +44,7 @@ def sealed(record: np.ndarray) -> np.ndarray:
     return record
 
 
-def read_records(folder: Path, names: Iterable[str], dim: int) -> np.ndarray:
+def read_records(folder: Path, names: Iterable[str], meta: dict[str, Any]) -> np.ndarray:
     """The images of a part that are whole: (n,) RECORD in the order of writing.
 
     Stops at the first record that is broken or whose rows are not all there (a killed writer, a full disk).
@@ -53,7 +62,7 @@ def read_records(folder: Path, names: Iterable[str], dim: int) -> np.ndarray:
     for name in names:
         file = folder / name
         size = file.stat().st_size if file.exists() else 0
-        records = records[: np.searchsorted(rows, size // row_bytes(name, dim), side="right")]
+        records = records[: np.searchsorted(rows, size // row_bytes(name, meta), side="right")]
     return records
 
 
@@ -63,19 +72,18 @@ def finish(folder: Path, target: Path, names: tuple[str, ...], meta: dict[str, A
     Raises:
         UserError: when features no longer match the hash taken when they were written.
     """
-    dim = meta["dim"]
-    records = read_records(folder, ("features", "boxes", *names), dim)
+    records = read_records(folder, ("features", "boxes", *names), meta)
     first = np.cumsum(records["rows"]) - records["rows"]
     order = np.argsort(records["image_id"], kind="stable")
     records, first = records[order], first[order]
     offsets = np.concatenate([[0], np.cumsum(records["rows"])])
     rows = int(offsets[-1])
-    source = {name: _mapped(folder / name, name, dim) for name in ("features", "boxes", *names)}
+    source = {name: _mapped(folder / name, name, meta) for name in ("features", "boxes", *names)}
     with h5py.File(target, "w", alignment_threshold=4096, alignment_interval=4096) as file:
         for name, data in source.items():
             file.create_dataset(name, (rows, *data.shape[1:]), data.dtype)
         bad: list[int] = []
-        per_block = max(1, BLOCK // (2 * dim))
+        per_block = max(1, BLOCK // (2 * max(meta["dim"], meta.get("classes", 0))))
         start = 0
         while start < len(records):
             stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + per_block, side="right")) - 1)
@@ -115,6 +123,6 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _mapped(path: Path, name: str, dim: int) -> np.ndarray:
-    kind, width = {"features": ("<f2", (-1, dim)), "boxes": ("<f4", (-1, 4))}.get(name) or (TYPES[name], (-1,))
-    return np.memmap(path, kind, mode="r").reshape(width)
+def _mapped(path: Path, name: str, meta: dict[str, Any]) -> np.ndarray:
+    kind, shape = row_of(name, meta)
+    return np.memmap(path, kind, mode="r").reshape(-1, *shape)

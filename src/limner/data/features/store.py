@@ -22,7 +22,7 @@ from limner.data.features.legacy import open_legacy
 from limner.errors import UserError, listing
 
 SCHEMA = 1
-OPTIONAL = ("cls_id", "cls_prob", "attr_id", "attr_prob")
+OPTIONAL = ("cls_id", "cls_prob", "attr_id", "attr_prob", "class_probs")
 
 
 class Regions(NamedTuple):
@@ -151,6 +151,37 @@ class FeatureStore:
         sizes = self.layout.sizes
         return (0, 0) if sizes is None else (int(sizes[position, 0]), int(sizes[position, 1]))
 
+    def sizes(self, positions: np.ndarray) -> np.ndarray:
+        """(n, 2) float32, `size` of several images."""
+        sizes = self.layout.sizes
+        return np.zeros((len(positions), 2), np.float32) if sizes is None else sizes[positions].astype(np.float32)
+
+    @property
+    def classes(self) -> int:
+        """Numbers in one region's class probabilities, background included; 0 when the file keeps none."""
+        probs = self.layout.optional.get("class_probs")
+        return 0 if probs is None else int(probs.shape[1])
+
+    def class_probs(self, positions: np.ndarray, regions: np.ndarray) -> np.ndarray:
+        """What the detector said of some regions: (n, classes) float16.
+
+        Args:
+            positions: (n,) from `positions`. regions: (n,) which region of each image, from 0.
+
+        Raises:
+            UserError: the file keeps no class probabilities.
+        """
+        probs = self.layout.optional.get("class_probs")
+        if probs is None:
+            raise UserError(f"{self.path}: keeps no class_probs of its regions: extract them again, with their classes")
+        rows = self.layout.starts[positions] + regions
+        if isinstance(probs, SlowRows):
+            out = np.empty((len(rows), self.classes), probs.dtype)
+            for target, row in zip(out, rows.tolist()):
+                target[:] = probs[row : row + 1][0]
+            return out
+        return probs[rows]
+
     def counts(self, positions: np.ndarray) -> np.ndarray:
         """(n,) regions that `read` returns for each image, before padding."""
         counts = self.layout.counts[positions]
@@ -248,6 +279,12 @@ def _copy_rows(source: np.ndarray | SlowRows, starts: np.ndarray, counts: np.nda
             target[count:] = 0
 
 
+def not_probabilities(values: np.ndarray) -> bool:
+    """Is a row of (k, C) not of numbers from 0 to 1 that add up to 1? In float16, 1,601 of them do so within 0.01."""
+    sums = values.sum(1, dtype=np.float32)
+    return not (bool((values >= 0).all()) and bool((np.abs(sums - 1) < 0.01).all()))
+
+
 def _open_limner(path: Path, file: Any) -> Layout:
     import json
 
@@ -270,6 +307,11 @@ def _open_limner(path: Path, file: Any) -> Layout:
     for name, shape in expected.items():
         if found.get(name, file[name].shape) != shape:
             raise UserError(f"{path}: /{name} has shape {found.get(name, file[name].shape)}, expected {shape}")
+    for name in (name for name in OPTIONAL if name in file):
+        if len(file[name].shape) != (2 if name == "class_probs" else 1) or len(file[name]) != rows:
+            raise UserError(
+                f"{path}: /{name} has shape {file[name].shape}, expected one row for each of {rows:,} regions"
+            )
     if images == 0:
         raise UserError(f"{path}: has no images: {MAKE}")
     if (np.diff(ids) <= 0).any():

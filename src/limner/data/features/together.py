@@ -105,6 +105,30 @@ class Stores:
         _, owner, place = self._index
         return self.stores[owner[position]].size(int(place[position]))
 
+    def sizes(self, positions: np.ndarray) -> np.ndarray:
+        out = np.empty((len(positions), 2), np.float32)
+        for store, here, places in self._parts(positions):
+            out[here] = store.sizes(places)
+        return out
+
+    @property
+    def classes(self) -> int:
+        """As `FeatureStore.classes`. Raises `UserError` when the stores differ in it: all keep them, or none."""
+        first, *others = self.stores
+        for other in others:
+            if other.classes != first.classes:
+                raise UserError(
+                    f"{other.path}: keeps probabilities of {other.classes or 'no'} classes, but {first.path} of "
+                    f"{first.classes or 'none'}: extract all alike, or data.region_targets=features"
+                )
+        return first.classes
+
+    def class_probs(self, positions: np.ndarray, regions: np.ndarray) -> np.ndarray:
+        out = np.empty((len(positions), self.classes), np.float16)
+        for store, here, places in self._parts(positions):
+            out[here] = store.class_probs(places, regions[here])
+        return out
+
     def counts(self, positions: np.ndarray) -> np.ndarray:
         out = np.empty(len(positions), np.int64)
         for store, here, places in self._parts(positions):

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
-from limner.data.features.part import RECORD, TYPES, finish, read_records, row_bytes, sealed, sync
-from limner.data.features.store import SCHEMA
+from limner.data.features.part import RECORD, TYPES, finish, read_records, row_bytes, row_of, sealed, sync
+from limner.data.features.store import SCHEMA, not_probabilities
 from limner.errors import UserError, listing
 
 
@@ -35,20 +35,29 @@ class FeatureWriter:
         dim: numbers in one region's feature.
         extractor: name of what computes the features.
         provenance: how they are computed (weights, selection, versions); plain JSON values.
+        classes: numbers in one region's class probabilities, background (class 0) included; then every image comes
+            with `class_probs`. None: there are none.
 
     Raises:
         UserError: when the file exists, another writer is at work, or the part there was made differently.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, dim: int, extractor: str, provenance: dict[str, Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        dim: int,
+        extractor: str,
+        provenance: dict[str, Any] | None = None,
+        classes: int | None = None,
     ) -> None:
-        self.path, self.dim = Path(path), dim
+        self.path, self.dim, self.classes = Path(path), dim, classes
         self.partial = self.path.with_name(self.path.name + ".partial")
         if self.path.exists():
             raise UserError(f"{self.path}: exists already: delete it or choose another name")
         self.partial.mkdir(parents=True, exist_ok=True)
         meta = {"schema": SCHEMA, "dim": dim, "extractor": extractor, "provenance": provenance or {}}
+        meta |= {} if classes is None else {"classes": classes}
         self._meta = json.loads(json.dumps(meta))  # as it will be read back
         self._files: dict[str, BinaryIO] = {}
         self._lock = (self.partial / "lock").open("wb")
@@ -89,11 +98,13 @@ class FeatureWriter:
             features: (k, dim) floats, k >= 1, stored as float16.
             boxes: (k, 4) xyxy pixels.
             size: width and height in pixels; (0, 0) when unknown.
-            **optional: (k,) arrays `cls_id`, `cls_prob`, `attr_id`, `attr_prob`: the same ones for every image.
+            **optional: (k,) arrays `cls_id`, `cls_prob`, `attr_id`, `attr_prob`: the same ones for every image;
+                `class_probs` (k, classes), what the detector said of each region, stored as float16.
 
         Raises:
             UserError: for an image added before, no regions, a wrong dimension, NaN or infinite values (also those
-                that float16 cannot hold), or other optional arrays than before.
+                that float16 cannot hold), class probabilities that do not add up to 1, or other optional arrays than
+                before.
         """
         where = f"{self.path}: image {image_id}"
         if self.done(image_id):
@@ -156,15 +167,22 @@ class FeatureWriter:
             raise UserError(f"{where}: features hold {found}, expected finite numbers up to 65504 (float16)")
         if not np.isfinite(values["boxes"]).all():
             raise UserError(f"{where}: boxes hold NaN or infinity, expected pixels")
-        expected = tuple(TYPES) if self._optional is None else self._optional
-        wrong = set(optional) - set(expected) if self._optional is None else set(optional) ^ set(expected)
+        always: set[str] = set() if self.classes is None else {"class_probs"}
+        expected = tuple(name for name in TYPES if name != "class_probs" or always)
+        wrong = set(optional) - set(expected) | always - set(optional)
+        if self._optional is not None:
+            expected = self._optional
+            wrong = set(optional) ^ set(expected)
         if wrong:
             found, known = listing(sorted(optional)) or "none", listing(expected) or "none"
             raise UserError(f"{where}: optional arrays are {found}, expected {known} (the same for every image)")
         for name, value in optional.items():
-            values[name] = np.ascontiguousarray(value, TYPES[name])
-            if values[name].shape != (regions,):
-                raise UserError(f"{where}: {name} has shape {values[name].shape}, expected {(regions,)}")
+            kind, shape = row_of(name, self._meta)
+            values[name] = np.ascontiguousarray(value, kind)
+            if values[name].shape != (regions, *shape):
+                raise UserError(f"{where}: {name} has shape {values[name].shape}, expected {(regions, *shape)}")
+        if "class_probs" in values and not_probabilities(values["class_probs"]):
+            raise UserError(f"{where}: class_probs are no probabilities: expected rows of 0 to 1 that add up to 1")
         return values
 
     def _compare_meta(self) -> None:
@@ -172,11 +190,11 @@ class FeatureWriter:
         if not path.exists():
             _write_json(path, self._meta)
         begun = json.loads(path.read_text(encoding="utf-8"))
-        differ = [key for key in self._meta if begun.get(key) != self._meta[key]]
+        differ = [key for key in {**self._meta, **begun} if begun.get(key) != self._meta.get(key)]
         if differ:
             key = differ[0]
             raise UserError(
-                f"{self.partial}: was begun with {key}={begun.get(key)!r}, now {key}={self._meta[key]!r}: "
+                f"{self.partial}: was begun with {key}={begun.get(key)!r}, now {key}={self._meta.get(key)!r}: "
                 "go on with the same settings, or delete this folder to begin again"
             )
 
@@ -191,7 +209,7 @@ class FeatureWriter:
 
     def _open_files(self) -> None:
         names = ("features", "boxes", *(self._optional or ()))
-        records = read_records(self.partial, names, self.dim)
+        records = read_records(self.partial, names, self._meta)
         self._done = set(records["image_id"].tolist())
         self._rows = int(records["rows"].sum())
         self._files |= {name: (self.partial / name).open("ab") for name in (*names, "index")}
@@ -200,7 +218,7 @@ class FeatureWriter:
     def _cut(self) -> None:
         """Cuts every file back to the images that are whole."""
         for name, file in self._files.items():
-            whole = len(self._done) * RECORD.itemsize if name == "index" else self._rows * row_bytes(name, self.dim)
+            whole = len(self._done) * RECORD.itemsize if name == "index" else self._rows * row_bytes(name, self._meta)
             if file.closed:
                 continue
             try:

@@ -31,7 +31,7 @@ from limner.extract.components import ComponentsExtractor
 from limner.extract.grid import GridExtractor
 from limner.extract.run import add, writer_for
 
-KIND, VERSION = "limner toy world", 2  # a new version whenever the same arguments give other files
+KIND, VERSION = "limner toy world", 3  # a new version whenever the same arguments give other files
 FEATURES: dict[str, Extractor] = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
 _ABOUT = "Questions about the toy world of limner"
 

@@ -16,22 +16,28 @@ from typing import NamedTuple
 import numpy as np
 
 from limner.data.toy.captions import captions
-from limner.data.toy.words import NUMBERS, RELATIONS, article, extreme, holds, phrase, plural, references, sides
+from limner.data.toy.words import NUMBERS, RELATIONS, Way, article, extreme, holds, phrase, plural, references, sides
 from limner.data.toy.world import COLORS, MOST_THINGS, SHAPES, Scene, Thing, dice
 
 ROUNDS, OPTIONS = 10, 100
 DENSE_TRAIN_SHARE = 4  # one of so many training dialogs has dense annotations (2,000 of 123,287 in VisDial)
 
 Meaning = tuple[str, ...]
+Told = frozenset[tuple[Thing, str]]  # things and which of their properties is known: color, shape, size, where
+
+_PROPERTIES = {"color": 5, "shape": 5, "size": 1, "where": 1}  # how often each is asked for
+_SAID = ("size", "color", "shape")  # the properties in a `limner.data.toy.words.Way`
 
 
 class Round(NamedTuple):
-    """A question, the meanings that answer it fully and in part, and the thing that "it" stands for afterwards."""
+    """A question, the meanings that answer it fully and in part, the thing that "it" stands for afterwards, and what
+    question and answer tell of it."""
 
     question: str
     right: tuple[Meaning, ...]
     partly: tuple[Meaning, ...] = ()
     focus: Thing | None = None
+    tells: Told = frozenset()
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +106,8 @@ def _book() -> _Book:
     of = {meaning: np.arange(end - len(phrases), end) for (meaning, phrases), end in zip(bank().items(), ends)}
     usual = np.ones(len(texts))
     usual[[numbers[0] for numbers in of.values()]] = _SHARES["usual"]
-    weight = {kind: np.where(kinds == kind, _SHARES["alike"], usual) for kind in set(kinds.tolist())}
+    alike = np.where(usual > 1, _SHARES["rivals"], _SHARES["alike"])
+    weight = {kind: np.where(kinds == kind, alike, usual) for kind in set(kinds.tolist())}
     return _Book(texts, of, weight)
 
 
@@ -113,64 +120,92 @@ def _yes_no(truth: bool, kind: str) -> tuple[tuple[Meaning, ...], tuple[Meaning,
     return ((word,), (word, kind)), ((word, other),)
 
 
-def _introduce(scene: Scene, rng: random.Random) -> Round:
-    """Brings up a thing: after this round "it" is clear."""
-    side = rng.choice(["left", "right", "top", "bottom"])
-    thing = extreme(scene, side)
-    if thing is not None and rng.random() < 0.4:
-        name = {"left": "leftmost", "right": "rightmost", "top": "highest", "bottom": "lowest"}[side]
-        partly = (("shape", thing.shape), ("color", thing.color))
-        return Round(f"what is the {name} shape ?", (("thing", thing.color, thing.shape),), partly, thing)
-    thing = rng.choice(scene.things)
-    ways = [way for way in references(scene, thing) if way[2]]
-    if not ways:
-        return _count(scene, None, rng)
-    name = article(phrase(rng.choice(ways), rng))
-    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), *_yes_no(True, "there"), thing)
-
-
-def _absent(scene: Scene, focus: Thing | None, rng: random.Random) -> Round | None:
-    color, shape = rng.choice(scene.things).color, rng.choice(SHAPES)
+def _exists(scene: Scene, rng: random.Random) -> Round | None:
+    """Brings up a thing, or asks for one that is not there: both in the same words."""
+    if rng.random() < 0.5:
+        thing = rng.choice(scene.things)
+        way = _plain(scene, thing, rng)
+        if way is None or way.count(None) < 2:  # more words would tell that it is there
+            return None
+        return _is_there(phrase(way, rng), True, thing, _in(way, thing), rng)
+    color, shape = rng.choice(((None, rng.choice(SHAPES)), (rng.choice(tuple(COLORS)), None)))
     if scene.named(color=color, shape=shape):
         return None
-    name = article(f"{color} {shape}")
-    return Round(rng.choice([f"is there {name} ?", f"do you see {name} ?"]), *_yes_no(False, "there"), focus)
+    return _is_there(phrase((None, color, shape), rng), False, None, frozenset(), rng)
 
 
-def _count(scene: Scene, focus: Thing | None, rng: random.Random) -> Round:
+def _plain(scene: Scene, thing: Thing, rng: random.Random) -> Way | None:
+    """The shape or the colour that points at a thing, where one does; else more words; None where none do."""
+    ways = references(scene, thing)
+    plain = [way for way in ways if way.count(None) == 2]
+    return rng.choice(plain) if plain else ways[0] if ways else None
+
+
+def _in(way: Way, thing: Thing) -> Told:
+    """What a name tells of the thing it points at."""
+    return frozenset((thing, kind) for kind, word in zip(_SAID, way) if word)
+
+
+def _is_there(name: str, truth: bool, thing: Thing | None, tells: Told, rng: random.Random) -> Round:
+    question = f"{rng.choice(['is there', 'do you see'])} {article(name)} ?"
+    return Round(question, *_yes_no(truth, "there"), thing, tells)
+
+
+def _outermost(scene: Scene, rng: random.Random) -> Round | None:
+    """Brings up a thing by its place."""
+    side, name = rng.choice((("left", "leftmost"), ("right", "rightmost"), ("top", "highest"), ("bottom", "lowest")))
+    thing = extreme(scene, side)
+    if thing is None:
+        return None
+    partly = (("shape", thing.shape), ("color", thing.color))
+    tells = frozenset(((thing, "color"), (thing, "shape")))
+    return Round(f"what is the {name} shape ?", (("thing", thing.color, thing.shape),), partly, thing, tells)
+
+
+def _named(scene: Scene, told: Told, rng: random.Random) -> Round | None:
+    """Brings up a thing by its shape or its colour, and asks about it at once."""
+    thing = rng.choice(scene.things)
+    way = _plain(scene, thing, rng)
+    if way is None:
+        return None
+    new = _property(thing, f"the {phrase(way, rng)}", told | _in(way, thing), rng)
+    return new and new._replace(tells=new.tells | _in(way, thing))
+
+
+def _count(scene: Scene, rng: random.Random) -> Round:
     thing = rng.choice(scene.things)
     color, shape = rng.choice([(None, None), (None, thing.shape), (thing.color, None), (None, rng.choice(SHAPES))])
     name = " ".join(word for word in (color, plural(shape) if shape else "shapes") if word)
-    return Round(
-        f"how many {name} are there ?", (("count", str(len(scene.named(color=color, shape=shape)))),), (), focus
-    )
+    return Round(f"how many {name} are there ?", (("count", str(len(scene.named(color=color, shape=shape)))),))
 
 
-def _color(scene: Scene, focus: Thing, rng: random.Random) -> Round:
-    if rng.random() < 0.6:
-        return Round("what color is it ?", (("color", focus.color),), (("thing", focus.color, focus.shape),), focus)
-    color = focus.color if rng.random() < 0.5 else rng.choice(tuple(COLORS))
-    right, partly = _yes_no(color == focus.color, "it")
-    more: tuple[Meaning, ...] = () if color == focus.color else (("no", "color", focus.color),)
-    return Round(f"is it {color} ?", right + more, partly, focus)
-
-
-def _shape(scene: Scene, focus: Thing, rng: random.Random) -> Round:
-    return Round("what shape is it ?", (("shape", focus.shape),), (("thing", focus.color, focus.shape),), focus)
-
-
-def _size(scene: Scene, focus: Thing, rng: random.Random) -> Round:
-    if rng.random() < 0.6:
-        return Round("is it big or small ?", (("size", focus.size),), (), focus)
-    size = rng.choice(["big", "small"])
-    return Round(f"is it {size} ?", *_yes_no(size == focus.size, "it"), focus)
-
-
-def _where(scene: Scene, focus: Thing, rng: random.Random) -> Round | None:
-    vertical, side = sides(focus)
+def _property(thing: Thing, name: str, told: Told, rng: random.Random) -> Round | None:
+    """Asks for the colour, shape, size or place of a thing, if that was not told; `name` is "it" or says which one."""
+    free = {kind: share for kind, share in _PROPERTIES.items() if (thing, kind) not in told}
+    if not free:
+        return None
+    kind = rng.choices(tuple(free), tuple(free.values()))[0]
+    tells = frozenset(((thing, kind),))
+    whole: tuple[Meaning, ...] = (("thing", thing.color, thing.shape),)
+    check = rng.random() < 0.25  # a question for yes or no
+    if kind == "color" and check:
+        color = thing.color if rng.random() < 0.5 else rng.choice(tuple(COLORS))
+        right, partly = _yes_no(color == thing.color, "it")
+        more: tuple[Meaning, ...] = () if color == thing.color else (("no", "color", thing.color),)
+        return Round(f"is {name} {color} ?", right + more, partly, thing, tells)
+    if kind == "color":
+        return Round(f"what color is {name} ?", (("color", thing.color),), whole, thing, tells)
+    if kind == "shape":
+        return Round(f"what shape is {name} ?", (("shape", thing.shape),), whole, thing, tells)
+    if kind == "size" and check:
+        size = rng.choice(["big", "small"])
+        return Round(f"is {name} {size} ?", *_yes_no(size == thing.size, "it"), thing, tells)
+    if kind == "size":
+        return Round(f"is {name} big or small ?", (("size", thing.size),), (), thing, tells)
+    vertical, side = sides(thing)
     if vertical is None or side is None:
         return None
-    return Round("where is it ?", (("where", vertical, side),), (), focus)
+    return Round(f"where is {name} ?", (("where", vertical, side),), (), thing, tells)
 
 
 def _related(scene: Scene, focus: Thing, rng: random.Random) -> Round | None:
@@ -189,37 +224,56 @@ def _others(scene: Scene, focus: Thing, rng: random.Random) -> Round:
     return Round(question, (("count", str(len(alike) - 1)),), (), focus)
 
 
-_ABOUT_IT = (_color, _shape, _size, _where, _related, _related, _others)
+def _open(scene: Scene, told: Told, rng: random.Random) -> Round | None:
+    """A round that needs no other."""
+    draw = rng.random()
+    if draw < 0.3:
+        return _exists(scene, rng)
+    if draw < 0.37:
+        return _outermost(scene, rng) if draw < 0.33 else _count(scene, rng)
+    return _named(scene, told, rng)
+
+
+def _go_on(scene: Scene, focus: Thing, told: Told, rng: random.Random) -> Round | None:
+    """A round about "it"."""
+    draw = rng.random()
+    if draw < 0.08:
+        return _related(scene, focus, rng)
+    return _others(scene, focus, rng) if draw < 0.12 else _property(focus, "it", told, rng)
 
 
 def rounds(scene: Scene, rng: random.Random) -> list[Round]:
-    """Ten rounds without a repeated question about the same thing."""
+    """Ten rounds: a thing is brought up, the next round may go on with "it", then comes another thing.
+
+    No question is asked twice about the same thing, and none whose answer has been told. People go on where the
+    colour or the shape is open, which pictures say and habit does not; else in half of the cases.
+    """
     found: list[Round] = []
-    seen: set[tuple] = set()
-    focus: Thing | None = None
+    asked: set[tuple[str, Thing | None]] = set()
+    told: Told = frozenset()
+    focus: Thing | None = None  # of the round before, while it is talked about
     while len(found) < ROUNDS:
-        draw = rng.random()
-        new: Round | None
-        if focus is None or draw < 0.22:
-            new = _introduce(scene, rng)
-        elif draw < 0.32:
-            new = rng.choice((_absent, _count))(scene, focus, rng)
-        else:
-            new = rng.choice(_ABOUT_IT)(scene, focus, rng)
-        if new is None:
+        new = _open(scene, told, rng) if focus is None else _go_on(scene, focus, told, rng)
+        before, focus = focus, None
+        if new is None or (new.question, before) in asked:
             continue
-        about = new.focus if " it " in new.question or "others" in new.question else None
-        if (new.question, about) not in seen:
-            seen.add((new.question, about))
-            found.append(new)
-            focus = new.focus
+        asked.add((new.question, before))
+        found.append(new)
+        told |= new.tells
+        if before is None and new.focus is not None:
+            is_open = not {(new.focus, "color"), (new.focus, "shape")} <= told
+            focus = new.focus if is_open or rng.random() < 0.5 else None
     return found
 
 
 # ----------------------------------------------------------------------------------------------------------- options
 
 
-_SHARES = {"right": 9.0, "partly": 3.0, "alike": 4.0, "usual": 4.0}  # how much likelier than any other phrase
+# How much likelier than any other phrase. Rivals, the usual answers of the kind asked for, are nearly always there:
+# else the answer given would stand out as the one that is.
+_SHARES = {"right": 9.0, "partly": 3.0, "alike": 4.0, "rivals": 48.0, "usual": 4.0}
+
+_USUAL = 0.9  # how often people say the most usual phrase
 
 
 def options(this: Round, rng: random.Random, numbers: np.random.Generator) -> tuple[np.ndarray, int, np.ndarray]:
@@ -230,7 +284,7 @@ def options(this: Round, rng: random.Random, numbers: np.random.Generator) -> tu
     """
     book = _book()
     right = np.concatenate([book.of[meaning] for meaning in this.right])
-    given = right[rng.choices(range(len(right)), [1 / (1 + place) for place in range(len(right))])[0]]
+    given = right[0] if rng.random() < _USUAL else rng.choice(right[1:])
     worth, weight = np.zeros(len(book.texts)), book.weight[_kind(this.right[0])].copy()
     for meaning in this.partly:
         worth[book.of[meaning]], weight[book.of[meaning]] = 0.4, _SHARES["partly"]
