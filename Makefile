@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed ## the virtual environment .venv with the versions of constraints.txt
 
-demo: install ## draws the toy world, trains Up-Down VQA and the captioner on it: 4 minutes on 2 cores
+demo: install ## draws the toy world, trains the three systems on it: 5 minutes on 2 cores
 	@$(BIN)/python scripts/demo.py
 
 test: test-unit test-runs ## all tests: units, golden files, then real processes

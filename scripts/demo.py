@@ -1,4 +1,4 @@
-"""`make demo`: the toy world, Up-Down VQA and the Up-Down captioner on it, and what to do next.
+"""`make demo`: the toy world; Up-Down VQA, the Up-Down captioner and ViLBERT on it; and what to do next.
 
 Two lanes of trainings run beside each other, one a processor core.
 """
@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 from limner.cli import main as limner
+
+REPORTED = ("toy_vqa", "toy_caption_scst", "toy_visdial_dense")
 
 
 class Lane(threading.Thread):
@@ -65,18 +67,44 @@ def latest(experiment: str) -> Path:
     return max(Path("outputs", experiment).glob("*/result.json"), key=lambda path: path.stat().st_mtime).parent
 
 
-def reached(experiment: str) -> float:
-    """The main metric of the newest run on the test split."""
-    return json.loads((latest(experiment) / "result.json").read_text())["metrics"]["test/score"]
+def reached(experiment: str, metric: str = "test/score") -> float:
+    """A metric of the newest run."""
+    return json.loads((latest(experiment) / "result.json").read_text())["metrics"][metric]
+
+
+def dialog_table() -> list[str]:
+    """The dialog models by their metrics, as the papers print them."""
+    names = {"ndcg": "NDCG", "mrr": "MRR", "r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean"}
+    runs = {"language only": "_language", "base": "", "dense": "_dense"}
+    lines = [f"  {'':15s}" + "".join(f"{name:>8s}" for name in names.values())]
+    for name, ending in runs.items():
+        values = (reached(f"toy_visdial{ending}", f"val/{metric}") for metric in names)
+        lines.append(f"  {name:15s}" + "".join(f"{value:8.2f}" for value in values))
+    return lines
 
 
 def main() -> None:
     begin = time.perf_counter()
     step("A world of coloured shapes, with questions, captions, dialogs and regions:", ["data", "toy", "data/toy"])
-    say("\nUp-Down VQA with and without the pictures; beside it the captioner, cross-entropy and then SCST:")
+    say("\nUp-Down VQA and the captioner (cross-entropy, then SCST); beside them ViLBERT on captions, then on dialogs")
+    say("(base, then dense); and what is reached without the pictures:")
     lanes = [
-        Lane({"toy_vqa": None}),
-        Lane({"toy_caption_xe": None, "toy_caption_scst": "toy_caption_xe", "toy_vqa_question_only": None}),
+        Lane(
+            {
+                "toy_vqa": None,
+                "toy_caption_xe": None,
+                "toy_caption_scst": "toy_caption_xe",
+                "toy_vqa_question_only": None,
+            }
+        ),
+        Lane(
+            {
+                "toy_visdial_pretrain_cc": None,
+                "toy_visdial": "toy_visdial_pretrain_cc",
+                "toy_visdial_dense": "toy_visdial",
+                "toy_visdial_language": None,
+            }
+        ),
     ]
     try:
         for lane in lanes:
@@ -89,7 +117,7 @@ def main() -> None:
     for lane in lanes:
         if lane.failed:
             sys.exit(lane.failed)
-    for experiment in ("toy_vqa", "toy_caption_scst"):
+    for experiment in REPORTED:
         step(
             "A page with curves, tables and pictures of what the model looked at:", ["report", str(latest(experiment))]
         )
@@ -98,10 +126,13 @@ def main() -> None:
     say(f"  questions, without the pictures   {reached('toy_vqa_question_only'):6.2f} %")
     say(f"  captions, cross-entropy           {reached('toy_caption_xe'):6.2f}    (CIDEr-D)")
     say(f"  captions, SCST                    {reached('toy_caption_scst'):6.2f}")
+    say("\nDialogs, 500 judged rounds of the val split (the test file hides its answers, as VisDial's does):")
+    say("\n".join(dialog_table()))
     say(f"\nAll in {time.perf_counter() - begin:.0f} s. Open in a browser:")
-    say("\n".join(f"  {latest(name)}/report.html" for name in ("toy_vqa", "toy_caption_scst")))
-    say("Next, the same models on VQA v2 and COCO (each says which files it needs):")
+    say("\n".join(f"  {latest(name)}/report.html" for name in REPORTED))
+    say("Next, the same models on VQA v2, COCO and VisDial (each says which files it needs):")
     say("  .venv/bin/limner train experiment=vqa_updown_hu\n  .venv/bin/limner train experiment=caption_xe")
+    say("  .venv/bin/limner train experiment=visdial")
 
 
 if __name__ == "__main__":

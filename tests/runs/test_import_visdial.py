@@ -71,7 +71,7 @@ def test_models_of_other_kinds_are_refused(limner, checkpoint):
 
 def test_two_imported_models_rank_together(limner, checkpoint):
     files = cut(limner.data, limner.folder, val=4)
-    given = ["data=toy_visdial", f"paths.data={limner.data.parent}", "submission=true", *files]
+    given = ["data=toy_visdial", "data.ranked=all", f"paths.data={limner.data.parent}", "submission=true", *files]
     for name, models in (("a", "base"), ("b", "bert"), ("ab", "[base,bert]")):
         limner("evaluate", f"model={models}", f"out={name}", *given)
     for name, more in (("mean", []), ("kept", ["--keep-first"])):

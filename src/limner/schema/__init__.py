@@ -31,7 +31,7 @@ class Train:
 
     name: str = key("???", "name of the experiment: its run folders stand in OUTPUTS/NAME")
     seed: int = key(1, "decides the initial weights, the order of the data and every random draw")
-    resume: str | None = key(None, "run folder to continue exactly where it stopped; auto: the one begun alike, else a new run")
+    resume: str | None = key(None, "run folder to continue exactly where it stopped; auto: one begun alike, or none")
     weights: str | None = key(None, "run folder or model package whose weights and vocabulary the training starts from")
     test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
     dropout: bool = key(True, "false: no dropout, whatever the keys of the model say")

@@ -38,6 +38,7 @@ class Adam:
     betas: list[float] = key([0.9, 0.999], "decay rates of the moments")
     eps: float = key(1e-8, "added to the second moment's root", low=0)
     weight_decay: float = key(0.0, "L2 penalty", low=0)
+    fused: bool | None = key(None, "one kernel for all weights, faster for small models; null: torch decides")
 
 
 @dataclass

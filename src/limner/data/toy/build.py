@@ -32,6 +32,7 @@ from limner.extract.grid import GridExtractor
 from limner.extract.run import add, writer_for
 
 KIND, VERSION = "limner toy world", 3  # a new version whenever the same arguments give other files
+WORD_PARTS = 400  # of vocab.txt: all whole words fit
 FEATURES: dict[str, Extractor] = {"regions.h5": ComponentsExtractor(), "grid.h5": GridExtractor()}
 _ABOUT = "Questions about the toy world of limner"
 
@@ -75,6 +76,7 @@ def _fill(part: Path, counts: dict[str, int], seed: int) -> dict:
         holds = {split: _write_split(part, split, shown, seed) for split, shown in world.items()}
         told = captions.caption_file((s for split in SPLITS for s in world[split]), seed=seed)
         _write(part / "dataset_toy.json", told)
+        _write_words(part, told)
     return {"image_size": [WIDTH, HEIGHT], "holds": holds}
 
 
@@ -120,6 +122,20 @@ def _write_split(part: Path, split: str, shown: list[Scene], seed: int) -> dict[
     things = [{"image_id": scene.image_id, "things": [thing._asdict() for thing in scene.things]} for scene in shown]
     _write(part / f"scenes_{split}.json", things)
     return {"images": len(shown), "questions": len(questions), "dense dialogs": len(dense or ())}
+
+
+def _write_words(part: Path, told: dict) -> None:
+    """`vocab.txt`: the word parts of all training texts, so that captions, questions and dialogs are read alike."""
+    from limner.data.wordpiece import WordPiece
+
+    texts = [one["raw"] for image in told["images"] if image["split"] == "train" for one in image["sentences"]]
+    asked = json.loads((part / "v2_OpenEnded_toy_train_questions.json").read_text())["questions"]
+    answered = json.loads((part / "v2_toy_train_annotations.json").read_text())["annotations"]
+    said = json.loads((part / "visdial_1.0_train.json").read_text())["data"]
+    texts += [one["question"] for one in asked] + [one["multiple_choice_answer"] for one in answered]
+    texts += said["questions"] + said["answers"]
+    words = WordPiece.train(texts, size=WORD_PARTS).words
+    (part / "vocab.txt").write_text("".join(f"{word}\n" for word in words))
 
 
 def _write(path: Path, contents: object) -> None:

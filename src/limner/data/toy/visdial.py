@@ -26,6 +26,7 @@ Meaning = tuple[str, ...]
 Told = frozenset[tuple[Thing, str]]  # things and which of their properties is known: color, shape, size, where
 
 _PROPERTIES = {"color": 5, "shape": 5, "size": 1, "where": 1}  # how often each is asked for
+_SEEING = ("do you see", "can you see", "is there", "is in the picture")
 _SAID = ("size", "color", "shape")  # the properties in a `limner.data.toy.words.Way`
 
 
@@ -162,6 +163,18 @@ def _outermost(scene: Scene, rng: random.Random) -> Round | None:
     return Round(f"what is the {name} shape ?", (("thing", thing.color, thing.shape),), partly, thing, tells)
 
 
+def _seen(scene: Scene, told: Told, rng: random.Random) -> Round | None:
+    """Asks for any thing: all that nobody has spoken of are right, and one of them is given and then talked about."""
+    alone = [thing for thing in scene.things if len(scene.named(color=thing.color, shape=thing.shape)) == 1]
+    new = [thing for thing in alone if not any((thing, kind) in told for kind in _SAID)]
+    if not new:
+        return None
+    rng.shuffle(new)
+    right = tuple(dict.fromkeys(("thing", thing.color, thing.shape) for thing in new))
+    tells = frozenset(((new[0], "color"), (new[0], "shape")))
+    return Round(f"what {rng.choice(('', 'else '))}{rng.choice(_SEEING)} ?", right, (), new[0], tells)
+
+
 def _named(scene: Scene, told: Told, rng: random.Random) -> Round | None:
     """Brings up a thing by its shape or its colour, and asks about it at once."""
     thing = rng.choice(scene.things)
@@ -227,10 +240,10 @@ def _others(scene: Scene, focus: Thing, rng: random.Random) -> Round:
 def _open(scene: Scene, told: Told, rng: random.Random) -> Round | None:
     """A round that needs no other."""
     draw = rng.random()
-    if draw < 0.3:
-        return _exists(scene, rng)
-    if draw < 0.37:
-        return _outermost(scene, rng) if draw < 0.33 else _count(scene, rng)
+    if draw < 0.5:
+        return _seen(scene, told, rng) if draw < 0.38 else _outermost(scene, rng)
+    if draw < 0.65:
+        return _exists(scene, rng) if draw < 0.61 else _count(scene, rng)
     return _named(scene, told, rng)
 
 
@@ -284,7 +297,9 @@ def options(this: Round, rng: random.Random, numbers: np.random.Generator) -> tu
     """
     book = _book()
     right = np.concatenate([book.of[meaning] for meaning in this.right])
-    given = right[0] if rng.random() < _USUAL else rng.choice(right[1:])
+    # of several things that are right, the first is given: the dialog goes on with it
+    said = book.of[this.right[0]] if this.right[0][0] == "thing" else right
+    given = right[0] if rng.random() < _USUAL else rng.choice(said[1:])
     worth, weight = np.zeros(len(book.texts)), book.weight[_kind(this.right[0])].copy()
     for meaning in this.partly:
         worth[book.of[meaning]], weight[book.of[meaning]] = 0.4, _SHARES["partly"]
