@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+import published_vilbert
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
+TEXT = ("text_hidden", "text_layers", "text_heads", "text_ffn", "positions")  # what a BERT checkpoint decides
+DATA = ("words", "feature_dim", "region_classes")  # what the data decide
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_CI = {
     "make demo",
@@ -26,6 +30,11 @@ SMALL = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=64 
 SMALL += " model.hidden=16 model.classifier_hidden=16"
 SMALL_CAPTIONS = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=20 data.min_count=1"
 SMALL_CAPTIONS += " model.hidden=16 model.embed_dim=16 model.attention_hidden=16"
+# the sizes of the checkpoints that `published_vilbert` writes
+SMALL_DIALOGS = "logger=files trainer.max_epochs=1 trainer.threads=1 data.batch_size=8 data.eval_batch_size=4"
+SMALL_DIALOGS += " data.max_length=60 data.mask_regions=0 data.features=[data/visdial/regions36.h5]"
+SIZES = {key: str(value).replace(" ", "") for key, value in published_vilbert.SIZES.items() if key not in DATA}
+SMALL_DIALOGS += "".join(f" model.{key}={value}" for key, value in SIZES.items())
 PLACE = re.compile(r"outputs/(\w+)/20260101-1([23])0000")  # stands for the newest run, and the one before
 
 
@@ -63,6 +72,7 @@ def sandbox(tmp_path_factory) -> Path:
     write_old_features(old)
     write_checkpoint(folder)
     write_coco(folder)
+    write_visdial(folder)
     return folder
 
 
@@ -100,6 +110,36 @@ def write_coco(folder: Path) -> None:
     ]  # fmt: skip
     with gzip.open(folder / "regions.json.gz", "wt") as file:
         json.dump({"categories": ["cat", "dog"], "images": images}, file)
+
+
+def write_visdial(folder: Path) -> None:
+    """The toy dialogs under VisDial's names, captions as in Conceptual Captions, regions of 6 numbers, checkpoints."""
+
+    import numpy as np
+
+    from limner.data.features.writer import FeatureWriter
+
+    published_vilbert.write(folder)
+    toy, real, pairs = folder / "data/toy", folder / "data/visdial", folder / "data/conceptual_captions"
+    real.mkdir()
+    pairs.mkdir()
+    for file in toy.glob("visdial_1.0_*.json"):
+        shutil.copy(file, real / file.name)
+    told = json.loads((toy / "dataset_toy.json").read_text())["images"]
+    for split in ("train", "val"):
+        chosen = {one["cocoid"]: [s["raw"] for s in one["sentences"]] for one in told if one["split"] == split}
+        (pairs / f"{split}.json").write_text(json.dumps(chosen))
+    rng = np.random.default_rng(0)
+    with FeatureWriter(real / "regions36.h5", dim=6, extractor="made for a test") as writer:
+        for one in told:
+            boxes = np.array([[0, 0, 20, 20], [10, 10, 40, 40]], np.float32)
+            writer.add(one["cocoid"], rng.random((2, 6), np.float32), boxes, (192, 144))
+    shutil.copy(real / "regions36.h5", pairs / "regions36.h5")
+    dialog = [
+        {"question": "is there a dog", "answer": "yes"},
+        {"question": "is it red", "answer_options": ["yes", "no"]},
+    ]
+    (folder / "own.json").write_text(json.dumps([{"image_id": 1, "caption": "two dogs", "dialog": dialog}]))
 
 
 def write_checkpoint(folder: Path) -> None:
@@ -152,9 +192,18 @@ def filled(command: str, folder: Path) -> str:
     command = PLACE.sub(lambda m: str(runs(folder, m[1])[int(m[2]) - 2].relative_to(folder)), command)
     if command.startswith("limner data toy "):
         command += " --scenes 60 --val 20 --test 20"
+    if command.startswith("limner import vilbert "):
+        command += f" --model {' '.join(published_vilbert.CHOSEN)}"
+    if command.startswith("limner import bert "):
+        told = [f"{key}={value}" for key, value in SIZES.items() if key == "text_heads" or not key.startswith(TEXT)]
+        command += f" --feature-dim 6 --region-classes 5 --model {' '.join(told)}"
+    if command.startswith("limner evaluate model=models/basemodel"):
+        command += " data.max_length=60"
     if re.match(r"limner train .*experiment=", command) and "--cfg" not in command:
-        captions = re.search(r"experiment=(toy_)?caption", command)
-        command += " " + (SMALL_CAPTIONS if captions else SMALL)
+        kind = re.search(r"experiment=(?:toy_)?(caption|visdial)", command)
+        command += " " + {None: SMALL, "caption": SMALL_CAPTIONS, "visdial": SMALL_DIALOGS}[kind and kind[1]]
+        if "experiment=visdial_dense" in command:
+            command += " data.dense_options=4"
     return command
 
 
