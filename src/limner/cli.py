@@ -13,7 +13,7 @@ from limner.errors import UserError
 COMPOSED = {
     "train": ("limner.train", "train a model: limner train experiment=toy_vqa"),
     "evaluate": ("limner.evaluate", "evaluate a run or package: limner evaluate run=outputs/... split=val"),
-    "predict": ("limner.predict", "answer a file of questions: limner predict model=DIR features=F questions=Q out=O"),
+    "predict": ("limner.predict", "answers, captions, dialogs: limner predict model=DIR features=F questions=Q out=O"),
 }
 PLAIN = {
     "features": ("limner.data.features.command", "feature stores: limner features check|info|convert|extract"),
