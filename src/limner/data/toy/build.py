@@ -6,6 +6,7 @@ DIR/manifest.json                                       what it was made with, a
     v2_OpenEnded_toy_{split}_questions.json, v2_toy_{split}_annotations.json
     dataset_toy.json                                    captions of all splits
     visdial_1.0_{split}.json, visdial_1.0_{train,val}_dense_annotations.json
+    vocab.txt                                           word parts of all training texts
     regions.h5, grid.h5                                 features of all splits
 """
 
