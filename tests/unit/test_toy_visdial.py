@@ -9,7 +9,8 @@ from collections import Counter
 
 import pytest
 
-from limner.data.toy.visdial import bank, visdial_files
+from limner.data.toy.phrases import bank
+from limner.data.toy.visdial import visdial_files
 from limner.data.toy.words import NUMBERS
 from limner.data.toy.world import COLORS, HEIGHT, SHAPES, WIDTH, scenes
 

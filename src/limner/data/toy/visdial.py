@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from limner.data.toy.captions import captions
-from limner.data.toy.words import NUMBERS, RELATIONS, Way, article, extreme, holds, phrase, plural, references, sides
-from limner.data.toy.world import COLORS, MOST_THINGS, SHAPES, Scene, Thing, dice
+from limner.data.toy.phrases import SHARES, Meaning, kind_of, phrase_book
+from limner.data.toy.words import RELATIONS, Way, article, extreme, holds, phrase, plural, references, sides
+from limner.data.toy.world import COLORS, SHAPES, Scene, Thing, dice
 
 ROUNDS, OPTIONS = 10, 100
 DENSE_TRAIN_SHARE = 4  # one of so many training dialogs has dense annotations (2,000 of 123,287 in VisDial)
 
-Meaning = tuple[str, ...]
 Told = frozenset[tuple[Thing, str]]  # things and which of their properties is known: color, shape, size, where
 
 _PROPERTIES = {"color": 5, "shape": 5, "size": 1, "where": 1}  # how often each is asked for
@@ -39,77 +38,6 @@ class Round(NamedTuple):
     partly: tuple[Meaning, ...] = ()
     focus: Thing | None = None
     tells: Told = frozenset()
-
-
-@lru_cache(maxsize=1)
-def bank() -> dict[Meaning, tuple[str, ...]]:
-    """Meaning -> the phrases for it, most usual first. Every phrase stands under one meaning only."""
-    phrases: dict[Meaning, tuple[str, ...]] = {
-        ("yes",): ("yes", "yep", "yeah", "yes i think so", "it looks that way", "correct"),
-        ("yes", "it"): ("yes it is", "yes, it is", "it is", "yeah it is"),
-        ("yes", "there"): ("yes, there is", "yes there is", "there is", "yes i see one", "i see one, yes"),
-        ("no",): ("no", "nope", "i don't think so", "it does not look that way", "not at all"),
-        ("no", "it"): ("no it is not", "no, it isn't", "it isn't", "it is not"),
-        ("no", "there"): (
-            "no, there is not",
-            "no there isn't",
-            "there is none",
-            "no i don't see one",
-            "i see none, no",
-        ),
-        ("unsure",): ("i can't tell", "not sure", "i don't know", "can't say", "hard to tell", "i have no idea"),
-    }
-    for number in range(MOST_THINGS + 1):
-        word, be = NUMBERS[number], "is" if number == 1 else "are"
-        phrases["count", str(number)] = (
-            str(number), word, f"there {be} {number}", f"there {be} {word}", f"i see {number}", f"i count {word}",
-        )  # fmt: skip
-    for color in COLORS:
-        phrases["color", color] = (
-            color, f"it is {color}", f"it's {color}", f"{color} i think", f"it looks {color}", f"the color is {color}",
-        )  # fmt: skip
-        phrases["no", "color", color] = (f"no, it is {color}", f"no it's {color}")
-    for shape in SHAPES:
-        a = article(shape)
-        phrases["shape", shape] = (a, shape, f"it is {a}", f"it's {a}", f"it looks like {a}", f"{a} i think")
-        for color in COLORS:
-            a = article(f"{color} {shape}")
-            phrases["thing", color, shape] = (a, f"it is {a}", f"it's {a}", f"{color} {shape}")
-    phrases["size", "big"] = ("big", "it is big", "large", "it's large", "it is pretty big", "quite big", "a big one")
-    phrases["size", "small"] = ("small", "it is small", "little", "it's little", "it is pretty small", "quite small",
-                                "a small one")  # fmt: skip
-    for vertical, upper in (("top", "upper"), ("bottom", "lower")):
-        for side in ("left", "right"):
-            phrases["where", vertical, side] = (
-                f"{vertical} {side}", f"in the {vertical} {side}", f"at the {vertical} {side}",
-                f"{upper} {side}", f"it is in the {upper} {side} corner",
-            )  # fmt: skip
-    return phrases
-
-
-class _Book(NamedTuple):
-    """The bank as arrays over its P phrases, in order: how 100 of them are drawn quickly, many thousand times."""
-
-    texts: list[str]
-    of: dict[Meaning, np.ndarray]  # the numbers of a meaning's phrases
-    weight: dict[str, np.ndarray]  # kind of answer asked for -> (P,) how often each phrase is drawn
-
-
-def _kind(meaning: Meaning) -> str:
-    return "yes/no" if meaning[0] in ("yes", "no") else meaning[0]
-
-
-@lru_cache(maxsize=1)
-def _book() -> _Book:
-    texts = [text for phrases in bank().values() for text in phrases]
-    kinds = np.array([_kind(meaning) for meaning, phrases in bank().items() for _ in phrases])
-    ends = np.cumsum([len(phrases) for phrases in bank().values()])
-    of = {meaning: np.arange(end - len(phrases), end) for (meaning, phrases), end in zip(bank().items(), ends)}
-    usual = np.ones(len(texts))
-    usual[[numbers[0] for numbers in of.values()]] = _SHARES["usual"]
-    alike = np.where(usual > 1, _SHARES["rivals"], _SHARES["alike"])
-    weight = {kind: np.where(kinds == kind, alike, usual) for kind in set(kinds.tolist())}
-    return _Book(texts, of, weight)
 
 
 # ------------------------------------------------------------------------------------------------------------ rounds
@@ -282,10 +210,6 @@ def rounds(scene: Scene, rng: random.Random) -> list[Round]:
 # ----------------------------------------------------------------------------------------------------------- options
 
 
-# How much likelier than any other phrase. Rivals, the usual answers of the kind asked for, are nearly always there:
-# else the answer given would stand out as the one that is.
-_SHARES = {"right": 9.0, "partly": 3.0, "alike": 4.0, "rivals": 48.0, "usual": 4.0}
-
 _USUAL = 0.9  # how often people say the most usual phrase
 
 
@@ -295,15 +219,15 @@ def options(this: Round, rng: random.Random, numbers: np.random.Generator) -> tu
     Weighted drawing without replacement by exponential keys (Efraimidis and Spirakis 2006): phrases of the kind asked
     for and those that people say often come up more often, as among VisDial's plausible and popular options.
     """
-    book = _book()
+    book = phrase_book()
     right = np.concatenate([book.of[meaning] for meaning in this.right])
     # of several things that are right, the first is given: the dialog goes on with it
     said = book.of[this.right[0]] if this.right[0][0] == "thing" else right
     given = right[0] if rng.random() < _USUAL else rng.choice(said[1:])
-    worth, weight = np.zeros(len(book.texts)), book.weight[_kind(this.right[0])].copy()
+    worth, weight = np.zeros(len(book.texts)), book.weight[kind_of(this.right[0])].copy()
     for meaning in this.partly:
-        worth[book.of[meaning]], weight[book.of[meaning]] = 0.4, _SHARES["partly"]
-    worth[right], weight[right] = 1.0, _SHARES["right"]
+        worth[book.of[meaning]], weight[book.of[meaning]] = 0.4, SHARES["partly"]
+    worth[right], weight[right] = 1.0, SHARES["right"]
     keys = numbers.standard_exponential(len(weight)) / weight
     keys[given] = -1.0  # always among the first
     chosen = np.argpartition(keys, OPTIONS - 1)[:OPTIONS]
@@ -351,5 +275,5 @@ def visdial_files(scenes: Iterable[Scene], split: str, *, seed: int = 1) -> tupl
                 elif split == "train" and number % DENSE_TRAIN_SHARE == 0:
                     dense.append({**ids, "relevance": _judged(worth, gt_index, 2, rng)})
         dialogs.append({"image_id": scene.image_id, "caption": caption, "dialog": entries})
-    data = {"questions": list(questions), "answers": _book().texts, "dialogs": dialogs}
+    data = {"questions": list(questions), "answers": phrase_book().texts, "dialogs": dialogs}
     return {"version": "1.0", "split": split, "data": data}, None if split == "test" else dense
