@@ -22,6 +22,7 @@ MODEL = [f"model.{key}={value}" for key, value in {
     "image_heads": 2, "image_ffn": 24, "joint_hidden": 16, "joint_heads": 2, "text_connections": [1],
     "image_connections": [1],
 }.items()]  # fmt: skip
+ALL = ["task.alignment_weight=1", "data.wrong_pairs=0.5", "data.mask_regions=0.15"]  # the three losses, as published
 STILL = ["optim.lr=0", "task.image_lr=0"]  # a stage that learns nothing shows what it began with
 
 
@@ -54,12 +55,12 @@ def train(limner, store: Path, stage: str, *words: str) -> Path:
 
 @pytest.fixture(scope="module")
 def captions(limner, classes) -> Path:
-    return train(limner, classes, "visdial_pretrain_cc", "data.limit=24", "data.batch_size=40")
+    return train(limner, classes, "visdial_pretrain_cc", *ALL, "data.limit=24", "data.batch_size=40")
 
 
 @pytest.fixture(scope="module")
 def questions(limner, classes, captions) -> Path:
-    return train(limner, classes, "visdial_pretrain_vqa", f"weights={captions}", "data.limit=60", *STILL)
+    return train(limner, classes, "visdial_pretrain_vqa", *ALL, f"weights={captions}", "data.limit=60", *STILL)
 
 
 @pytest.fixture(scope="module")
