@@ -28,7 +28,8 @@ class Loss(NamedTuple):
         return self.total / max(self.count, 1)
 
 
-def _full(logits: Tensor) -> Tensor:
+def full(logits: Tensor) -> Tensor:
+    """In float32 or better."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
@@ -37,7 +38,7 @@ def soft_bce(logits: Tensor, scores: Tensor) -> Loss:
 
     Its mean is what that code calls the mean of the binary cross-entropy times the number of answers.
     """
-    logits = _full(logits)
+    logits = full(logits)
     total = F.binary_cross_entropy_with_logits(logits, scores.to(logits.dtype), reduction="sum")
     return Loss(total, len(logits))
 
@@ -58,7 +59,7 @@ def softmax_ce(logits: Tensor, scores: Tensor) -> Loss:
 
     Questions with a high total score weigh more; one with no score adds nothing but is counted.
     """
-    logits = _full(logits)
+    logits = full(logits)
     return Loss(-(scores.to(logits.dtype) * F.log_softmax(logits, dim=1)).sum(), len(logits))
 
 
@@ -67,7 +68,7 @@ def softmax_kl(logits: Tensor, scores: Tensor) -> Loss:
 
     Every question weighs the same; one with no score adds nothing but is counted.
     """
-    logits = _full(logits)
+    logits = full(logits)
     scores = scores.to(logits.dtype)
     mass = scores.sum(dim=1, keepdim=True)
     target = scores / torch.where(mass > 0, mass, torch.ones_like(mass))

@@ -8,18 +8,17 @@ Shapes: M masked words, V words, K masked regions, C classes, N sequences, I dia
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limner.losses import Loss
+from limner.losses import Loss, full
 
 ALIGNED, RANDOM = 0, 1  # classes of the alignment: text and image (question and answer) belong together, or do not
 
 
 def masked_words(logits: Tensor, targets: Tensor) -> Loss:
     """Cross-entropy of masked words: `logits (M, V)`, `targets (M,)` int64. The mean is over masked words."""
-    return Loss(F.cross_entropy(_full(logits), targets, reduction="sum"), len(targets))
+    return Loss(F.cross_entropy(full(logits), targets, reduction="sum"), len(targets))
 
 
 def masked_regions(logits: Tensor, targets: Tensor) -> Loss:
@@ -27,7 +26,7 @@ def masked_regions(logits: Tensor, targets: Tensor) -> Loss:
 
     The mean is over regions. A padded region, whose target is all zero, adds nothing but is counted, as published.
     """
-    logits = _full(logits)
+    logits = full(logits)
     return Loss(F.kl_div(F.log_softmax(logits, 1), targets.to(logits.dtype), reduction="sum"), len(targets))
 
 
@@ -36,14 +35,14 @@ def masked_features(predicted: Tensor, targets: Tensor) -> Loss:
 
     The published variant `predict_feature`. The mean is over regions, padded ones included.
     """
-    predicted = _full(predicted)
+    predicted = full(predicted)
     error = F.mse_loss(predicted, targets.to(predicted.dtype), reduction="sum")
     return Loss(error / max(targets.shape[1], 1), len(targets))
 
 
 def alignment(logits: Tensor, labels: Tensor) -> Loss:
     """Cross-entropy of `logits (N, 2)` with `labels (N,)`: 0 (`ALIGNED`) for an answer or caption that belongs."""
-    return Loss(F.cross_entropy(_full(logits), labels, reduction="sum"), len(labels))
+    return Loss(F.cross_entropy(full(logits), labels, reduction="sum"), len(labels))
 
 
 def dense_relevance(logits: Tensor, relevance: Tensor) -> Loss:
@@ -54,10 +53,6 @@ def dense_relevance(logits: Tensor, relevance: Tensor) -> Loss:
     Args:
         logits: `(I, A, 2)` alignment of each option. relevance: `(I, A)`, of the same options.
     """
-    logits = _full(logits)
+    logits = full(logits)
     target = relevance.to(logits.dtype).softmax(1)
     return Loss(F.kl_div(F.log_softmax(logits[..., ALIGNED], 1), target, reduction="sum"), len(logits))
-
-
-def _full(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,11 +143,7 @@ class PairData(ViLBERTData):
 
     def batches(self, texts: PairTexts) -> PairBatches:
         """What makes the batches of a split."""
-        store = self.store
-        sizes = None if store is None else self.image_sizes(texts.image_id)
-        counts: Callable[[np.ndarray], np.ndarray] | None = None
-        if store is not None:
-            counts = lambda images: store.counts(store.positions(images))  # noqa: E731
+        sizes, counts = self.known(texts.image_id)
         return PairBatches(texts, self.words, self.settings, sizes=sizes, counts=counts)
 
     def val_dataloader(self) -> BatchLoader:

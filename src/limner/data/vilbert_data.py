@@ -65,6 +65,13 @@ class ViLBERTData(RegionData):
         assert self.store is not None
         return self.store.sizes(self.store.positions(ids))
 
+    def known(self, ids: np.ndarray) -> tuple[np.ndarray | None, Callable[[np.ndarray], np.ndarray] | None]:
+        """Sizes (I, 2) of images, and what tells how many regions images have by their ids; None without regions."""
+        store = self.store
+        if store is None:
+            return None, None
+        return self.image_sizes(ids), lambda images: store.counts(store.positions(images))
+
     # --- masked regions ---
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -168,11 +168,7 @@ class VisDialData(ViLBERTData):
 
     def batches(self, encoder: DialogEncoder) -> DialogBatches:
         """What makes the batches of a split."""
-        store = self.store
-        sizes = None if store is None else self.image_sizes(encoder.split.image_id)
-        counts: Callable[[np.ndarray], np.ndarray] | None = None
-        if store is not None:
-            counts = lambda images: store.counts(store.positions(images))  # noqa: E731
+        sizes, counts = self.known(encoder.split.image_id)
         return DialogBatches(encoder, self.settings, sizes=sizes, counts=counts)
 
     def val_dataloader(self) -> BatchLoader:

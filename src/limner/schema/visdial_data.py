@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from limner.errors import listing
 from limner.schema.keys import key
+from limner.schema.vilbert_faults import length_faults, text_faults
 
 
 @dataclass
@@ -72,18 +73,10 @@ class VisDialData:
             for split in sorted(str(split) for split in data.dense)
             if split not in data.dialogs
         ]
-        if not data.fit:
-            faults.append("data.fit is empty: name the splits to train on, such as [train]")
-        if data.vocabulary is None and not data.words_from:
-            faults.append(
-                "data.vocabulary and data.words_from are both empty: give a vocab.txt, or splits to learn from"
-            )
+        faults += text_faults(data)
         if not data.features and model.get("fusion", "text") != "text":
             faults.append(
                 f"data.features is empty but model.fusion={model.fusion} needs an image: give features, or read the "
                 "text alone: model.fusion=text model.text_connections=[] model.image_connections=[]"
             )
-        positions = model.get("positions")
-        if positions is not None and data.max_length > positions:
-            faults.append(f"data.max_length={data.max_length} but model.positions={positions}: give at most that many")
-        return faults
+        return faults + length_faults(data, model)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from omegaconf import DictConfig
 
 from limner.schema.keys import key
+from limner.schema.vilbert_faults import length_faults, text_faults
 
 
 @dataclass
@@ -54,17 +55,7 @@ class PairData:
     @staticmethod
     def train_faults(data: DictConfig, model: DictConfig) -> list[str]:
         """What does not fit together in a training run with these data."""
-        faults = []
-        if not data.fit:
-            faults.append("data.fit is empty: name the splits to train on, such as [train]")
-        if data.vocabulary is None and not data.words_from:
-            faults.append(
-                "data.vocabulary and data.words_from are both empty: give a vocab.txt, or splits to learn from"
-            )
-        positions = model.get("positions")
-        if positions is not None and data.max_length > positions:
-            faults.append(f"data.max_length={data.max_length} but model.positions={positions}: give at most that many")
-        return faults
+        return text_faults(data) + length_faults(data, model)
 
 
 @dataclass

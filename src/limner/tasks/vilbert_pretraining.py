@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limner.data.dialog_regions import ImageInput
+from limner.losses import full
 from limner.metrics.rows import Row
 from limner.tasks.visdial import VisDialTask
 
@@ -27,32 +27,8 @@ class PretrainingTask(VisDialTask):
         image_lr, warmup_steps, total_steps, lowest_lr: as in `VisDialTask`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        text: Mapping[str, Any] | None = None,
-        words_weight: float = 1.0,
-        regions_weight: float = 1.0,
-        alignment_weight: float = 1.0,
-        image_lr: float | None = None,
-        warmup_steps: int | None = None,
-        total_steps: int = 200_000,
-        lowest_lr: float = 1e-5,
-        **optimisation: Any,
-    ):
-        super().__init__(
-            model,
-            text=text,
-            words_weight=words_weight,
-            regions_weight=regions_weight,
-            alignment_weight=alignment_weight,
-            image_lr=image_lr,
-            warmup_steps=warmup_steps,
-            total_steps=total_steps,
-            lowest_lr=lowest_lr,
-            **optimisation,
-        )
+    def __init__(self, model: nn.Module, **settings: Any):
+        super().__init__(model, **settings)
         self.shown = ("loss", "alignment", "words", "regions")
 
     def hidden(self, seen: ImageInput, blanked: Tensor) -> Tensor:
@@ -132,8 +108,3 @@ def mean(rows: list[Row], name: str, over: str | None = None) -> float:
     """The mean of a row's number, or the sums `name` divided by the counts `over`; 0 over nothing."""
     count = len(rows) if over is None else sum(row[over] for row in rows)
     return sum(row[name] for row in rows) / max(count, 1)
-
-
-def full(values: Tensor) -> Tensor:
-    """In float32 or better."""
-    return values if values.dtype == torch.float64 else values.float()
