@@ -1,43 +1,93 @@
-"""Pickled tables of published code, read without running anything in them.
+"""Tables and arrays of published code from .pkl, .npy, .npz and .json files, read without running anything in them.
 
-A pickle can run any code when it is loaded. These readers know only plain containers, strings, numbers and arrays.
+A pickle can run any code when it is loaded. These readers know only plain containers, texts, numbers and arrays
+(`limner.data.plain_pickle`), also where a pickle hides inside an .npy file.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import pickle
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limner.data.plain_pickle import Broken, Refused, loads
 from limner.errors import UserError
 
-# Python 2 and 3, numpy 1 and 2 name the same few things differently.
-_PLAIN = {(module, name) for module in ("__builtin__", "builtins") for name in ("set", "frozenset", "list", "dict")}
-_PLAIN |= {("collections", "OrderedDict"), ("numpy", "ndarray"), ("numpy", "dtype")}
-_PLAIN |= {(f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")}
+ENTRY = 1 << 30  # bytes that one array of an .npz file may have
 
 
-class _Refused(Exception):
-    """A pickle asks for something that is not plain data."""
+def read_pickle(data: bytes, where: object) -> Any:
+    """What a pickle holds.
+
+    Args:
+        data: the pickle. where: the file, and the place in it, for the error line.
+
+    Raises:
+        UserError: it holds anything but plain data, or is broken.
+    """
+    try:
+        return loads(data)
+    except Broken as error:
+        raise UserError(f"{where}: cannot be read as a pickle, it {error}: copy it again") from error
+    except Refused as error:
+        raise UserError(
+            f"{where}: is refused, a pickle may hold only plain containers, strings, numbers and arrays, "
+            f"but it {error}: write what is needed of it as JSON or .npy"
+        ) from error
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 of Python 3 writes the bytes of an array
-            return _encode_latin1
-        if (module, name) not in _PLAIN:
-            raise _Refused(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+def read_npy(data: bytes, where: object) -> Any:
+    """The array of an .npy file; object arrays come through the same reader as pickles.
+
+    Raises:
+        UserError: it is cut short, broken, or refused as a pickle.
+    """
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except Exception as error:  # an evaluated header fails in many ways
+        raise UserError(f"{where}: is no .npy array ({error})") from error
+    at = stream.tell()
+    if dtype.hasobject:
+        found = read_pickle(data[at:], where)
+        if not isinstance(found, np.ndarray) or found.shape != shape:
+            raise UserError(f"{where}: promises objects of shape {shape}, holds a {type(found).__name__}")
+        return found
+    size = math.prod(shape)
+    if at + size * dtype.itemsize != len(data):
+        raise UserError(
+            f"{where}: is cut short or too long: {shape} of {dtype} are {size * dtype.itemsize:,} bytes, "
+            f"found {len(data) - at:,}: copy it again"
+        )
+    return np.frombuffer(data, dtype, size, at).reshape(shape, order="F" if fortran else "C")
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise _Refused(f"it asks for the codec {encoding}")
-    return text.encode("latin1")
+def read_npz(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file by name.
+
+    Raises:
+        UserError: it is no such archive, damaged, or an array in it is refused.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if (total := sum(entry.file_size for entry in entries)) > ENTRY:
+                raise UserError(f"{path}: unpacks to {total:,} bytes, expected the arrays of one image")
+            data = {entry.filename.removesuffix(".npy"): archive.read(entry) for entry in entries}
+    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as an .npz archive ({error}): copy it again") from error
+    except Exception as error:  # zlib and its like
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: is damaged ({type(error).__name__}: {error}): copy it again") from error
+    return {name: read_npy(content, f"{path}, {name}") for name, content in data.items()}
 
 
 def load_table(path: Path) -> Any:
@@ -47,18 +97,12 @@ def load_table(path: Path) -> Any:
         UserError: when the file cannot be read, or a pickle holds anything but plain data.
     """
     try:
+        data = path.read_bytes()
         if path.suffix == ".json":
-            return json.loads(path.read_text(encoding="utf-8"))
-        if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        return _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except _Refused as error:
-        raise UserError(
-            f"{path}: is refused, a pickle may hold only plain containers, strings, numbers and arrays, but {error}: "
-            "write it as JSON"
-        ) from error
-    except Exception as error:  # a broken pickle raises nearly anything
+            return json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as a table ({type(error).__name__}: {error})") from error
+    return read_npy(data, path) if path.suffix == ".npy" else read_pickle(data, path)
 
 
 def read_list(path: Path, *, place: int | None = None) -> list[str]:
