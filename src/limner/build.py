@@ -115,6 +115,7 @@ def save_package(folder: Path, config: DictConfig, data: Any, task: Task, metric
         "limner": __version__,
         "features": data.features_rule(),
         "metrics": metrics,
+        "licence": config.data.get("licence") or "unknown",
         "config": OmegaConf.to_container(config, resolve=True),
     }
     package.save(folder, package.Package(model=task.model, sizes=sizes, vocab=data.vocab(), meta=meta))

@@ -5,29 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_packages import WORDS
+from small_packages import captioner as package
 
 import limner
 from limner.decode import Greedy
 from limner.errors import UserError
 from limner.inference.captions import Captioner, one_model
 from limner.models.caption_ensemble import CaptionEnsemble
-from limner.models.updown_captioner import UpDownCaptioner
-from limner.weights.package import Package, save
+from limner.weights.package import save
 
-WORDS = ["<unk>", "a", "red", "circle", "blue", "square"]
 REGIONS = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
-
-
-def package(seed: int = 0, words=WORDS, **options) -> Package:
-    torch.manual_seed(seed)
-    sizes = {"words": len(words), "feature_dim": 6, "embed_dim": 4, "hidden": 5, "attention_hidden": 4, **options}
-    model = UpDownCaptioner(**sizes).eval()
-    with torch.no_grad():
-        model.word_layer.weight.mul_(8)  # so that captions differ between images
-    features = {"dim": 6, "max_regions": None, "extractor": "unknown", "provenance": {}}
-    target = {"_target_": "limner.models.updown_captioner.UpDownCaptioner", **sizes}
-    meta = {"task": "captioning", "features": features, "signature": "cross-entropy"}
-    return Package(model=model, sizes=target, vocab={"words": list(words)}, meta=meta)
 
 
 def test_three_lines(tmp_path):

@@ -8,41 +8,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from small_packages import dialogs as package
 from tiny_captions import write_store
-from tiny_visdial import WORDS, content, write
+from tiny_visdial import content, write
 
 import limner
 from limner.data.dialog_regions import with_whole_image
 from limner.data.features.together import open_stores
-from limner.data.wordpiece import SIGNS
 from limner.errors import UserError
 from limner.inference.dialogs import DialogEnsemble, DialogRanker, one_model, predict
-from limner.models.vilbert import ViLBERT
 from limner.submit_visdial import check_dialog_file, write_visdial_submission
-from limner.weights.package import Package, save
+from limner.weights.package import save
 
 REGIONS = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
 BOXES = np.array([[0, 0, 50, 40], [10, 10, 90, 30], [5, 0, 20, 80]], np.float32)
 DIALOG = {"caption": "a red dog", "dialog": [{"question": "is it big", "answer": "yes"}]}
 ASKED = {"dialog": DIALOG, "question": "is there a cat", "candidates": ["yes", "no", "two cats", "the ball"]}
 SEEN = {"boxes": BOXES, "size": (100, 80)}
-
-
-def package(seed: int = 0, *, text: dict | None = None, **options) -> Package:
-    torch.manual_seed(seed)
-    words = [*SIGNS, *WORDS]
-    sizes = {"words": len(words), "feature_dim": 6, "region_classes": 6, "positions": 64, "joint_hidden": 8}
-    sizes |= {"joint_heads": 2, "text_connections": [1], "image_connections": [1], **options}
-    for name in ("text", "image"):
-        sizes |= {f"{name}_hidden": 8, f"{name}_layers": 2, f"{name}_heads": 2, f"{name}_ffn": 12}
-    model = ViLBERT(**sizes).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    features = {"dim": 6, "max_regions": None, "extractor": "test", "provenance": {}}
-    meta = {"task": "visdial", "features": None if options.get("fusion") == "text" else features}
-    meta |= {"text": {"lowercase": True, "max_length": 64, "history": None, **(text or {})}}
-    target = {"_target_": "limner.models.vilbert.ViLBERT", **sizes}
-    return Package(model=model, sizes=target, vocab={"words": words}, meta=meta)
 
 
 def test_three_lines(tmp_path):

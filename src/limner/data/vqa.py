@@ -21,7 +21,7 @@ from limner.data.vqa_items import VQAItems
 from limner.errors import UserError, listing
 from limner.metrics import vqa as metric
 from limner.metrics.rows import Row
-from limner.weights import package
+from limner.weights.manifest import read_json
 
 
 class VQAData(RegionData):
@@ -82,7 +82,7 @@ class VQAData(RegionData):
         """The answer vocabulary: the given list, or the counted one."""
         path = self.settings["answers_file"]
         if path is not None:
-            listed = package.read_json(Path(path))
+            listed = read_json(Path(path))
             try:
                 return AnswerVocabulary.from_json(listed)
             except UserError as error:

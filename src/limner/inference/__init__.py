@@ -1,9 +1,10 @@
 """Trained models at work: a package answers questions, writes captions, ranks answers; without Hydra and Lightning.
 
-A module for each task offers the same four names:
+A module for each task offers the same five names:
     Predictor(packages, *, device, ...)   the three-line use from Python; `limner.load` returns it
     one_model(packages)                   the model of one package, or the ensemble of several
     predict(predictor, store, config)     the rows of `limner predict`, and how many they are
+    trial(package, features, *, device)   one prediction, to see that a package computes; what was done, in words
     SUBMISSION                            writes the evaluation server's file from rows
 and, where `limner predict` offers more than single predictions, MODES, what the key `mode` may be.
 """

@@ -63,6 +63,7 @@ class Captioner:
         self.vocabulary = CaptionVocabulary(self.package.vocab["words"])
         self.decode = decode or Beam(attention=True)
         self.feature_dim = int(self.package.sizes["feature_dim"])
+        self.global_dim = int(self.package.sizes.get("global_dim", 0))
         self.geometry = any(package.sizes.get("geometry") for package in packages)
 
     def caption(
@@ -144,6 +145,17 @@ def row_of(image: int, caption: Caption, *, detailed: bool) -> Row:
     if len(caption.beams) > 1:
         row["beams"] = [[text, round(logp, 6)] for text, logp in caption.beams]
     return row
+
+
+def trial(package: Package, features: np.ndarray, *, device: str) -> str:
+    """Writes one caption of (R, D) features, for `limner load`; what was done, in words."""
+    captioner = Captioner([package], device=device)
+    more: dict[str, Any] = {}
+    if captioner.geometry:
+        more = {"boxes": np.tile(np.array([0, 0, 1, 1], np.float32), (len(features), 1)), "size": (1.0, 1.0)}
+    if captioner.global_dim:
+        more["given"] = np.zeros(captioner.global_dim, np.float32)
+    return f"a caption is written ({captioner.caption(features, **more).text!r})"
 
 
 Predictor = Captioner

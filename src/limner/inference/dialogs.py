@@ -16,9 +16,18 @@ from limner.inference.dialog_talk import Talk
 from limner.metrics.rows import Row
 from limner.metrics.visdial import ranks
 from limner.submit_visdial import write_visdial_submission
+from limner.weights.package import Package
 
 __all__ = ["MODES", "SUBMISSION", "DialogEnsemble", "DialogRanker", "Predictor", "Ranked", "Talk", "one_model",
-           "predict"]  # fmt: skip
+           "predict", "trial"]  # fmt: skip
+
+
+def trial(package: Package, features: np.ndarray, *, device: str) -> str:
+    """Ranks two answers about (R, D) features, for `limner load`; what was done, in words."""
+    ranker = DialogRanker([package], device=device)
+    found = ranker.rank(features if ranker.sees else None, dialog={}, question="is it", candidates=["yes", "no"])
+    return f"two answers are ranked ({found[0].answer!r} first)"
+
 
 Predictor = DialogRanker
 SUBMISSION = write_visdial_submission

@@ -9,7 +9,10 @@ from typing import Any, NoReturn
 from torch import nn
 
 from limner.errors import UserError
+from limner.inference.dialogs import trial
 from limner.weights.package import Package
+
+__all__ = ["SUBMISSION", "Predictor", "one_model", "predict", "trial"]
 
 
 class Predictor:

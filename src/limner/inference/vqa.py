@@ -125,6 +125,13 @@ class Answerer:
         ]
 
 
+def trial(package: Package, features: np.ndarray, *, device: str) -> str:
+    """Answers one question about (R, D) features, for `limner load`; what was done, in words."""
+    answerer = Answerer([package], device=device)
+    found = answerer.answer(features if answerer.feature_dim else None, " ".join(answerer.vocabulary.words[:3]))
+    return f"a question is answered ({found.answer!r})"
+
+
 Predictor = Answerer
 SUBMISSION = submit.write_vqa_submission
 

@@ -18,6 +18,7 @@ class CaptionData:
     _target_: str = "limner.data.captions.CaptionData"
     folder: str = key("???", "folder of the files below")
     made_by: str | None = key(None, "the command that makes the files; shown when one is missing")
+    licence: str | None = key(None, "licence of the annotations, for the model card; null: unknown")
     captions: dict[str, Any] = key(
         {}, "split -> caption file or a list: Karpathy's splits, COCO's, or {image id: [captions]}", path=True
     )

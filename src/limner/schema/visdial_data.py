@@ -20,6 +20,7 @@ class VisDialData:
     _target_: str = "limner.data.visdial.VisDialData"
     folder: str = key("???", "folder of the files below")
     made_by: str | None = key(None, "the command that makes the files; shown when one is missing")
+    licence: str | None = key(None, "licence of the annotations, for the model card; null: unknown")
     dialogs: dict[str, Any] = key({}, "split -> VisDial JSON (.json, .json.gz) or a list of them", path=True)
     dense: dict[str, Any] = key({}, "split -> its dense annotations or a list of them", path=True)
     features: list[str] = key([], "feature stores (.h5) that hold the images; []: language only", path=True)

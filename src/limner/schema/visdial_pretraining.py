@@ -19,6 +19,7 @@ class PairData:
 
     folder: str = key("???", "folder of the files below")
     made_by: str | None = key(None, "the command that makes the files; shown when one is missing")
+    licence: str | None = key(None, "licence of the annotations, for the model card; null: unknown")
     features: list[str] = key([], "feature stores (.h5) that hold the images; []: the texts alone", path=True)
     fit: list[str] = key(["train"], "splits to train on")
     select: str = key("val", "split that picks the best epoch")

@@ -24,6 +24,7 @@ class VQAData:
     _target_: str = "limner.data.vqa.VQAData"
     folder: str = key("???", "folder of the files below")
     made_by: str | None = key(None, "the command that makes the files; shown when one is missing")
+    licence: str | None = key(None, "licence of the annotations, for the model card; null: unknown")
     questions: dict[str, Any] = key({}, "split -> VQA v2 question file (.json, .json.gz) or a list of them", path=True)
     annotations: dict[str, Any] = key({}, "split -> VQA v2 annotation file or a list of them", path=True)
     features: list[str] = key([], "feature stores (.h5) that hold the images; []: question only", path=True)

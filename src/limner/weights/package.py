@@ -1,7 +1,7 @@
 """A model package: a trained model as a folder that loads anywhere, without Hydra, Lightning or pickle.
 
 model.safetensors   the weights
-model.json          sizes, text and feature rules, training config, metrics; `format` counts its versions
+model.json          sizes, text and feature rules, training config, metrics, licence of the data; see `manifest`
 vocab.json          words and answers; of a dialog model its word parts and the most frequent training answers
 README.md           the model card
 """
@@ -9,7 +9,6 @@ README.md           the model card
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -22,8 +21,18 @@ from torch import nn
 
 from limner.errors import UserError, listing
 from limner.files import write_json, write_whole
-
-FORMAT = 1
+from limner.weights.card import model_card
+from limner.weights.manifest import (
+    CARD,
+    DESCRIPTION,
+    FORMAT,
+    VOCAB,
+    WEIGHTS,
+    check_hashes,
+    hashes,
+    read_manifest,
+    read_vocab,
+)
 
 
 @dataclass
@@ -31,7 +40,7 @@ class Package:
     """A model with all that is needed to use it.
 
     model: the network. sizes: `_target_` and the constructor's arguments. vocab: `words`, `answers`.
-    meta: what else model.json says: task, text, features, config, metrics.
+    meta: what else model.json says: task, text, features, config, metrics, licence.
     """
 
     model: nn.Module
@@ -47,11 +56,13 @@ def save(folder: Path, package: Package) -> Path:
     try:
         part.mkdir(parents=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in package.model.state_dict().items()}
-        save_file(weights, part / "model.safetensors")
-        write_json(part / "vocab.json", package.vocab)
-        shutil.copymode(part / "vocab.json", part / "model.safetensors")  # safetensors lets only the owner read it
-        write_whole(part / "README.md", model_card(package))
-        write_json(part / "model.json", {"format": FORMAT, "model": package.sizes, **package.meta})
+        save_file(weights, part / WEIGHTS)
+        write_json(part / VOCAB, package.vocab)
+        shutil.copymode(part / VOCAB, part / WEIGHTS)  # safetensors lets only the owner read it
+        parameters = sum(p.numel() for p in package.model.parameters())
+        write_whole(part / CARD, model_card(package.sizes, package.vocab, package.meta, parameters))
+        known = {"licence": "unknown", **package.meta}
+        write_json(part / DESCRIPTION, {"format": FORMAT, "xxh3": hashes(part), "model": package.sizes, **known})
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
@@ -76,19 +87,11 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
         UserError: a file is missing or damaged, the format is newer, or weights and sizes do not fit together.
     """
     folder = Path(folder)
-    if not (folder / "model.json").is_file():
-        raise UserError(
-            f"{folder} is not a model package: there is no model.json; a finished run has one in RUN/package"
-        )
-    described = read_json(folder / "model.json")
-    if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
-        raise UserError(f"{folder}/model.json: has no 'model' with its sizes; is it a model package of limner?")
-    if described.get("format", 0) > FORMAT:
-        raise UserError(f"{folder}/model.json: format {described['format']} is newer than this limner reads ({FORMAT})")
-    sizes, vocab = dict(described.pop("model")), read_json(folder / "vocab.json")
+    described = read_manifest(folder)
+    sizes, vocab = dict(described["model"]), read_vocab(folder)
     model = build_model(sizes, allow, folder)
     try:
-        weights = load_file(folder / "model.safetensors")
+        weights = load_file(folder / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{folder}/model.safetensors: cannot be read ({error}); copy the package again") from None
     mine = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -105,8 +108,10 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
     if len(vocab.get("words", [])) not in (0, sizes.get("words", 0)):
         found, expected = len(vocab["words"]), sizes["words"]
         raise UserError(f"{folder}/vocab.json: {found} words, but the model has {expected}: they belong to two models")
+    check_hashes(folder, described)
     model.load_state_dict(weights)
-    return Package(model=model.eval(), sizes=sizes, vocab=vocab, meta=described)
+    meta = {name: value for name, value in described.items() if name not in ("format", "xxh3", "model")}
+    return Package(model=model.eval(), sizes=sizes, vocab=vocab, meta=meta)
 
 
 def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> nn.Module:
@@ -125,16 +130,6 @@ def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> 
         ) from None
 
 
-def read_json(path: Path) -> Any:
-    """The content of a small JSON file; a missing or damaged one is a `UserError`."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); copy it again") from None
-
-
 def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("limner.models.",)):
     """Opens a package for prediction: three lines of Python answer a question.
 
@@ -151,38 +146,3 @@ def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("
 
     package = read(folder, allow=allow)
     return inference.module_for(package.meta.get("task")).Predictor([package], device=device)
-
-
-USES = {
-    "vqa": 'print(model.answer(features, "Is there a red circle?"))',
-    "captioning": "print(model.caption(features).text)",
-    "visdial": 'print(model.rank(features, dialog=dialog, question="Is it red?", candidates=["yes", "no"]))',
-}
-"""What one does with a model of each task; `features` are (regions, numbers)."""
-
-
-def model_card(package: Package) -> str:
-    """The package's README: what it is, what it was trained on, how good it is."""
-    meta = package.meta
-    config = meta.get("config") or {}
-    lines = [f"# {config.get('name', meta.get('task', 'model'))}", ""]
-    lines += [
-        f"A {package.sizes['_target_'].rpartition('.')[2]} for the task `{meta.get('task')}`, made by limner.",
-        "",
-    ]
-    parameters = sum(p.numel() for p in package.model.parameters())
-    lines += [f"- parameters: {parameters:,}"]
-    lines += [f"- {name}: {len(words):,}" for name, words in package.vocab.items()]
-    features = meta.get("features")
-    if features:
-        lines += [f"- regions: {features['dim']} numbers each, extractor `{features['extractor']}`"]
-    else:
-        lines += ["- regions: none (the question alone)"]
-    lines += [f"- {name}: {meta[name]}" for name in ("signature", "decode") if name in meta]
-    if meta.get("metrics"):
-        lines += ["", "| metric | value |", "|---|---|"]
-        lines += [f"| {name} | {value:.2f} |" for name, value in sorted(meta["metrics"].items())]
-    lines += ["", "```python", "import limner", 'model = limner.load("this/folder")']
-    lines += [USES.get(str(meta.get("task")), "print(model)"), "```", ""]
-    lines += ["The licence of the training data applies; see the data set's page.", ""]
-    return "\n".join(lines)

@@ -40,7 +40,7 @@ def configuration(path: Path | None) -> dict[str, Any]:
     """The published configuration; {} without one."""
     if path is None:
         return {}
-    from limner.weights.package import read_json
+    from limner.weights.manifest import read_json
 
     found = read_json(path)
     if not isinstance(found, dict):
