@@ -296,7 +296,8 @@ def test_every_setting_is_used(folder):
     drawn(made.val_dataloader())
     made.features_rule()
     at_once = {"features", "global_features"}  # by the constructor
-    assert looked | at_once | {"min_count"} == set(made.settings)
+    for_the_card = {"licence"}  # by build.save_package
+    assert looked | at_once | for_the_card | {"min_count"} == set(made.settings)
 
 
 @pytest.mark.parametrize(
