@@ -36,7 +36,7 @@ def test_package_of_a_published_checkpoint(shared, tmp_path, name, suffix):
 
 def test_lists_that_python_2_pickled(shared):
     folder = shared / "golden/vqa/py2_pickles"
-    words = read_list(folder / "dictionary.pkl", place=1)
+    words = read_list(folder / "dictionary.pkl")
     answers = read_list(folder / "trainval_label2ans.pkl")
     assert len(set(words)) == len(words) > 1
     assert len(set(answers)) == len(answers) > 1

@@ -185,6 +185,10 @@ def test_given_vectors(folder, tmp_path):
     assert rule["global"] == {"dim": 4, "extractor": "fc"}
     assert made.fingerprint()["global_features"] == store.fingerprint
     made.expect(Package(None, {}, {}, {"features": rule}))
+    imported = {**rule, "global": {"dim": 4, "extractor": "unknown"}}
+    made.expect(Package(None, {}, {}, {"features": imported}))
+    with pytest.raises(UserError, match=r"data\.global_features: \{'dim': 4, .* trained with \{'dim': 5"):
+        made.expect(Package(None, {}, {}, {"features": {**rule, "global": {"dim": 5, "extractor": "unknown"}}}))
     with pytest.raises(UserError, match=r"data\.global_features: none, but the model was trained with \{'dim': 4, "):
         data(folder).expect(Package(None, {}, {}, {"features": rule}))
     with pytest.raises(UserError, match=r"data\.global_features: \{'dim': 4.*, but the model was trained with none"):

@@ -46,6 +46,7 @@ def test_a_checkpoint_fits_the_model_of_its_sizes(batch_norm, prefix):
         "global_dim": 0,
         "global_source": "mean",
         "batch_norm": batch_norm,
+        "geometry": False,
     }
     UpDownCaptioner(**sizes).load_state_dict(convert_rt_captioner(state))
 

@@ -93,6 +93,35 @@ def test_every_form_of_file(files, change):
     assert package.read(files / "folder_package").meta["imported"]["file"] == "model.safetensors"
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_a_model_in_parts(files, kind):
+    """transformers cuts large models into files, with an index beside them."""
+    name = {"safetensors": "model", "bin": "pytorch_model"}[kind]
+    state, folder = list(published.bert_state().items()), files / "folder"
+    folder.mkdir()
+    where = {}
+    for number, part in enumerate((state[::2], state[1::2]), start=1):
+        file = f"{name}-0000{number}-of-00002.{kind}"
+        tensors = {key: tensor.clone() for key, tensor in part}
+        (save_file if kind == "safetensors" else torch.save)(tensors, folder / file)
+        where |= dict.fromkeys(tensors, file)
+    index = folder / f"{name}.{kind}.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": where}))
+    main(words(files))
+    for path in ("folder", f"folder/{index.name}"):
+        main(words(files, checkpoint=path, to=f"from-{len(path)}"))
+        assert not differing(weights(files), weights(files, f"from-{len(path)}"))
+    for changed, said in (
+        ({"a": "../pytorch_model.bin"}, "names files that are not beside it: ../pytorch_model.bin"),
+        ({"a": "nowhere.bin"}, "files that it names are missing: nowhere.bin"),
+        ({"a": file}, "names tensors that its files do not have: a"),
+        ({}, 'has no "weight_map"'),
+        ([], 'has no "weight_map"'),
+    ):
+        index.write_text(json.dumps({"weight_map": changed}))
+        assert f"{index}: {said}" in refused(words(files, checkpoint="folder", to="wrong"))
+
+
 def test_a_model_without_heads_and_prefix(files, capsys):
     """As BertModel saves it."""
     bare = {name.removeprefix("bert."): t for name, t in published.bert_state().items() if name.startswith("bert.")}
@@ -154,7 +183,7 @@ FAULTS = {
     broken: "encoder.text_layers.1.after.down.bias holds NaN or infinite numbers",
     without: "not a BERT checkpoint: missing: bert.encoder.layer.1.output.dense.bias, cls.predictions.bias",
     lambda state: {**state, "classifier.weight": torch.zeros(1)}: "not a BERT checkpoint: unknown: classifier.weight",
-    lambda state: published.state(): "it has an image stream: it is read by `limner import vilbert`",
+    lambda state: published.state(): "this is a checkpoint of visdial-bert: limner import vilbert",
     lambda state: {"conv.weight": torch.zeros(1)}: "not a BERT checkpoint: none of its 1 names is known",
 }
 
@@ -171,7 +200,9 @@ def test_checkpoints_that_do_not_fit(files, change):
 def test_what_cannot_be(files):
     (files / "empty").mkdir()
     line = refused(words(files, checkpoint="empty"))
-    assert re.search(r"empty: has no model\.safetensors or pytorch_model\.bin; give the checkpoint's file", line)
+    assert re.search(
+        r"empty: has none of model\.safetensors, .*pytorch_model\.bin, .*; give the checkpoint's file", line
+    )
     line = refused(words(files, keys=[*SMALL, "text_layers=4"]))
     assert "pytorch_model.bin: --model text_layers=4, but its shapes say 3: leave out what shapes tell" in line
     assert "model: image_heads=4" in refused(words(files, keys=[*SMALL, "image_heads=4"]))

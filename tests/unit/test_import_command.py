@@ -80,13 +80,32 @@ def test_lists_in_json(files):
     assert package.read(files / "again").vocab == package.read(files / "package").vocab
 
 
+def test_answers_by_their_labels(files):
+    """trainval_ans2label.pkl, in an order that tells nothing."""
+    backwards = {answer: label for label, answer in reversed(list(enumerate(ANSWERS)))}
+    (files / "trainval_ans2label.pkl").write_bytes(python2(backwards))
+    main(arguments(files, answers="trainval_ans2label.pkl"))
+    assert package.read(files / "package").vocab["answers"] == ANSWERS
+
+
+def test_words_in_alphabetical_order_are_suspicious(files, capsys):
+    state, words = checkpoint("product"), [f"w{k}" for k in range(10, 35)]
+    state["module.w_emb.emb.weight"] = torch.randn(len(words) + 1, SIZES["embed_dim"])
+    torch.save(state, files / "model.pth")
+    for order in (words, words[::-1]):
+        (files / "words.json").write_text(json.dumps(order))
+        main(arguments(files, words="words.json", to=f"from-{order[0]}"))
+        warned = "words.json: its words stand in alphabetical order" in capsys.readouterr().err
+        assert warned == (order == words)
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_lists_of_every_protocol(tmp_path, protocol):
     path = tmp_path / "list.pkl"
     path.write_bytes(pickle.dumps(WORDS, protocol))
     assert read_list(path) == WORDS
     path.write_bytes(pickle.dumps([{word: k for k, word in enumerate(WORDS)}, WORDS], protocol))
-    assert read_list(path, place=1) == WORDS
+    assert read_list(path) == WORDS
 
 
 # --- with the other commands ---
@@ -142,7 +161,12 @@ def test_an_existing_folder_is_left_alone(files):
         ("trainval_label2ans.pkl", [*ANSWERS, "more"], "label2ans.pkl: 6 answers, expected 5, as .*model.pth has"),
         ("dictionary.pkl", [{}, [*WORDS[:-1], "is"]], "dictionary.pkl: vocabulary: words stand twice: is"),
         ("trainval_label2ans.pkl", ["yes"] * 5, "label2ans.pkl: answers: stand twice: 'yes'"),
-        ("dictionary.pkl", {"is": 0}, "dictionary.pkl: holds a dict, expected a list of texts"),
+        ("dictionary.pkl", {}, "dictionary.pkl: holds a dict, expected a list of texts"),
+        ("dictionary.pkl", {"is": 0}, "dictionary.pkl: 1 words, expected 7"),
+        ("dictionary.pkl", [{"is": 1}, WORDS], "dictionary.pkl: its ids are not 0 to 0, each once"),
+        ("dictionary.pkl", [{"is": 0}, WORDS], "dictionary.pkl: its dict numbers the words otherwise than its list"),
+        ("trainval_label2ans.pkl", {"yes": 1, "no": 2}, "label2ans.pkl: its ids are not 0 to 1, each once"),
+        ("trainval_label2ans.pkl", {"yes": "0"}, "label2ans.pkl: its ids are not 0 to 0, each once"),
         ("trainval_label2ans.pkl", [1, 2, 3, 4, 5], "label2ans.pkl: holds a list, expected a list of texts"),
     ],
 )

@@ -214,7 +214,7 @@ FAULTS = {
     misshapen: "unknown: bert.new.weight; wrong shape: bert.v_pooler.dense.weight is [4, 5], expected [16, 6]",
     broken: "alignment_head.image_pooler.bias holds NaN or infinite numbers; take an earlier checkpoint",
     untied: "tied here: cls.predictions.decoder.weight and bert.embeddings.word_embeddings.weight",
-    lambda state: published.bert_state(): "it has no image stream: BERT is read by `limner import bert`",
+    lambda state: published.bert_state(): "this is a checkpoint of BERT: limner import bert",
     lambda state: {"conv.weight": torch.zeros(1)}: "not a ViLBERT checkpoint: none of its 1 names is known",
 }
 

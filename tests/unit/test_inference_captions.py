@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from small_packages import WORDS
 from small_packages import captioner as package
 
 import limner
+from limner import cli
+from limner.data.features import FeatureWriter
 from limner.decode import Greedy
 from limner.errors import UserError
 from limner.inference.captions import Captioner, one_model
@@ -102,3 +106,46 @@ def test_boxes_for_a_model_with_geometry():
     assert here.logp != moved.logp
     with pytest.raises(UserError, match="geometry"):
         captioner.caption(REGIONS)
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A package that wants vectors, regions of two images, and a vector of each in the other order."""
+    save(tmp_path / "p", package(global_source="given", global_dim=3))
+    with FeatureWriter(tmp_path / "regions.h5", dim=6, extractor="test") as writer:
+        for image in (5, 9):
+            writer.add(image, REGIONS * image, np.tile([0, 0, 9, 9], (3, 1)), (9, 9))
+    for name, dim in (("vectors", 3), ("others", 4)):
+        with FeatureWriter(tmp_path / f"{name}.h5", dim=dim, extractor="fc") as writer:
+            for image in (9, 5):
+                writer.add(image, np.full((1, dim), image / 8), np.array([[0, 0, 9, 9]]), (9, 9))
+    return tmp_path
+
+
+def predict_words(folder, model="p", **changes) -> list[str]:
+    chosen = {"model": folder / model, "features": folder / "regions.h5", "out": folder / "out.jsonl", "device": "cpu"}
+    chosen |= {"global_features": folder / "vectors.h5", "batch_size": 1, **changes}
+    return ["predict", *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
+
+
+def test_predict_reads_global_vectors(given):
+    assert cli.main(predict_words(given)) == 0
+    captioner = limner.load(given / "p")
+    rows = [json.loads(line) for line in (given / "out.jsonl").read_text().splitlines()]
+    for row, image in zip(rows, (5, 9), strict=True):
+        regions = (REGIONS * image).astype(np.float16)
+        want = captioner.caption(regions, given=np.full(3, image / 8, np.float32))
+        assert (row["image_id"], row["caption"]) == (image, want.text)
+        assert row["logp"] == pytest.approx(want.logp, abs=1e-5)
+
+
+def test_global_vectors_that_do_not_fit(given, capsys):
+    save(given / "mean", package())
+    for words, said in (
+        (predict_words(given, global_features=None), "must be given: the model wants a vector of 3 numbers an image"),
+        (predict_words(given, model="mean"), "the model takes the mean of the regions: leave it out"),
+        (predict_words(given, global_features=given / "others.h5"), "vectors of 4 numbers, but the model wants 3"),
+        (predict_words(given, global_features=given / "no.h5"), "there is no file"),
+    ):
+        assert cli.main(words) == 2
+        assert f"global_features: {said}" in capsys.readouterr().err

@@ -275,5 +275,7 @@ class CaptionData(RegionData):
         """Refuses to evaluate a model on other features, or other given vectors, than it was trained on."""
         super().expect(trained)
         mine, its = self.features_rule().get("global"), (trained.meta.get("features") or {}).get("global")
+        if mine and its and its["extractor"] == "unknown":  # imported: any of its size fits
+            its = {**its, "extractor": mine["extractor"]}
         if mine != its:
             raise UserError(f"data.global_features: {mine or 'none'}, but the model was trained with {its or 'none'}")

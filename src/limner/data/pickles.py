@@ -105,21 +105,32 @@ def load_table(path: Path) -> Any:
     return read_npy(data, path) if path.suffix == ".npy" else read_pickle(data, path)
 
 
-def read_list(path: Path, *, place: int | None = None) -> list[str]:
-    """A list of texts from a .pkl or .json file.
+def read_list(path: Path) -> list[str]:
+    """Texts in the order of their ids from a .pkl or .json file.
 
-    Args:
-        path: the file. place: where the list stands when the file holds several things (dictionary.pkl holds
-            `[word2idx, idx2word]`: place 1); a plain list of texts is taken as it is.
+    It holds a list of texts (trainval_label2ans.pkl), a dict text -> id (trainval_ans2label.pkl), or a pair of both
+    (dictionary.pkl: `[word2idx, idx2word]`), which must agree.
 
     Raises:
-        UserError: there is no list of texts.
+        UserError: the file is missing or refused, holds none of these, or its ids are not 0, 1, 2, ...
     """
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; give the vocabulary the model was trained with")
     found = load_table(path)
-    if place is not None and isinstance(found, list) and len(found) > place and isinstance(found[place], list):
-        found = found[place]
+    if not isinstance(found, list) or len(found) != 2 or not isinstance(found[0], dict):
+        return _texts(found, path)
+    words = _texts(found[1], path)
+    if found[0] and _texts(found[0], path) != words:
+        raise UserError(f"{path}: its dict numbers the words otherwise than its list: copy it again")
+    return words
+
+
+def _texts(found: Any, path: Path) -> list[str]:
+    """A list of texts, or the keys of a dict in the order of its numbers."""
+    if isinstance(found, dict) and found and all(isinstance(word, str) for word in found):
+        if sorted(map(repr, found.values())) != sorted(map(repr, range(len(found)))):
+            raise UserError(f"{path}: its ids are not 0 to {len(found) - 1:,}, each once: copy it again")
+        return sorted(found, key=lambda word: found[word])
     if not isinstance(found, list) or not found or not all(isinstance(entry, str) for entry in found):
         raise UserError(f"{path}: holds a {type(found).__name__}, expected a list of texts in the order of their ids")
     return found

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.data.caption_words import CaptionVocabulary
+from limner.data.features.together import open_stores
 from limner.decode import Beam, Decoded
 from limner.errors import UserError
 from limner.inference.ensembles import refuse_other_features
@@ -174,12 +175,35 @@ def predict(captioner: Captioner, store: Any, config: Any) -> tuple[Iterator[Row
     if config.beams and hasattr(captioner.decode, "keep"):
         captioner.decode = replace(captioner.decode, keep=None)
     ids = store.image_ids if config.images is None else np.array([int(number) for number in config.images], np.int64)
-    return rows(captioner, store, ids, config.batch_size, beams=config.beams), len(ids)
+    vectors = global_vectors(captioner, config.global_features)
+    return rows(captioner, store, ids, config.batch_size, beams=config.beams, vectors=vectors), len(ids)
 
 
-def rows(captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, beams: bool) -> Iterator[Row]:
+def global_vectors(captioner: Captioner, paths: Any) -> Any:
+    """The store of global vectors; None for a model that takes the mean of the regions.
+
+    Raises:
+        UserError: there is none but the model wants one, or the other way round, or its vectors have another size.
+    """
+    wanted = captioner.global_dim
+    if not wanted or not paths:
+        if wanted:
+            raise UserError(f"global_features: must be given: the model wants a vector of {wanted} numbers an image")
+        if paths:
+            raise UserError("global_features: the model takes the mean of the regions: leave it out")
+        return None
+    store = open_stores([paths] if isinstance(paths, str) else list(paths))
+    if store.dim != wanted:
+        raise UserError(f"global_features: vectors of {store.dim} numbers, but the model wants {wanted}")
+    return store
+
+
+def rows(
+    captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, beams: bool, vectors: Any = None
+) -> Iterator[Row]:
     """A row an image: caption, log-probability, words, attention; every beam when it is asked for."""
     positions = store.positions(ids)
+    places = vectors.positions(ids) if vectors is not None else None
     for start in range(0, len(ids), batch_size):
         part = positions[start : start + batch_size]
         regions = store.read(part)
@@ -187,6 +211,9 @@ def rows(captioner: Captioner, store: Any, ids: np.ndarray, batch_size: int, *, 
         if captioner.geometry:
             sizes = torch.tensor([store.size(int(position)) for position in part], dtype=torch.float32)
             more = {"boxes": torch.from_numpy(regions.boxes), "size": sizes}
+        if places is not None:
+            given = vectors.read(places[start : start + batch_size]).feats[:, 0]
+            more["given"] = torch.from_numpy(given.astype(np.float32))
         found = captioner.batch(torch.from_numpy(regions.feats), torch.from_numpy(regions.mask), **more)
         for image, caption in zip(ids[start : start + batch_size].tolist(), found):
             yield row_of(image, caption if beams else caption._replace(beams=[]), detailed=True)

@@ -69,6 +69,8 @@ class Predict:
 
     model: Any = key("???", "model package, or a list of packages: an ensemble")
     features: Any = key(None, "feature store (.h5) or a list of them; null: for a model that only reads", path=True)
+    global_features: Any = key(None, "captions: store with one vector an image, or a list of them; for a model that "
+                               "wants one", path=True)  # fmt: skip
     questions: str | None = key(
         None,
         "VQA: VQA v2 question JSON, or a list of {question_id, image_id, question}; dialogs: VisDial JSON, or a list "

@@ -217,9 +217,13 @@ def evaluate_rules(config: DictConfig) -> list[str]:
 def predict_rules(config: DictConfig) -> list[str]:
     """A prediction's inputs exist, and the keys that are given belong together."""
     faults = missing_packages(config.model)
-    stores = [config.features] if isinstance(config.features, str) else list(config.features or [])
+    stores, vectors = (
+        [config[key]] if isinstance(config[key], str) else list(config[key] or [])
+        for key in ("features", "global_features")
+    )
     named = {key: config[key] for key in ("questions", "candidates") if isinstance(config[key], str)}
-    for key, path in [*named.items(), *(("features", store) for store in stores)]:
+    given = [*(("features", store) for store in stores), *(("global_features", store) for store in vectors)]
+    for key, path in [*named.items(), *given]:
         if not Path(str(path)).is_file():
             faults.append(f"{key}: there is no file {path}")
     if not stores and not faults and looks(config.model):

@@ -7,16 +7,31 @@ So row 0 of the embedding becomes the rows of end and start, and row 0 of the wo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from limner.errors import UserError, listing
+from limner.models.captioner_regions import GEOMETRY
 from limner.weights import names
 from limner.weights.importers import convert, read_sizes, strip_prefix
+from limner.weights.recognise import refuse_other
 
-PICKLES = ("_vocab", "_opt")  # vocabulary and options, pickled into byte tensors by its Lightning trainer; never read
+PICKLES = ("_vocab", "_opt")  # vocabulary and options, pickled into byte tensors by its Lightning trainer
+
+
+class Layout(NamedTuple):
+    """Sizes of a checkpoint, from its shapes: `rows` of words, its one sign included; `region_inputs`: numbers of a
+    region, box geometry included; `batch_norm` by our name."""
+
+    rows: int
+    embed_dim: int
+    hidden: int
+    attention_hidden: int
+    global_dim: int
+    region_inputs: int
+    batch_norm: str
 
 
 def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -27,6 +42,7 @@ def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: one line with every unknown name, every missing name and every wrong shape.
     """
+    refuse_other(state, "ruotianluo")
     state, batch_norm = _known(state)
     sizes = read_sizes(state, _where(batch_norm))
     ours = convert(state, names.RT_CAPTIONER[batch_norm], sizes, "published Up-Down captioner")
@@ -37,32 +53,52 @@ def convert_rt_captioner(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def rt_captioner_sizes(state: Mapping[str, Tensor], *, global_source: str | None = None) -> dict[str, Any]:
+def rt_layout(state: Mapping[str, Tensor]) -> Layout:
+    """The sizes of a checkpoint. Raises `UserError` as `convert_rt_captioner`."""
+    convert_rt_captioner(state)
+    state, batch_norm = _known(state)
+    sizes = read_sizes(state, _where(batch_norm))
+    return Layout(batch_norm=batch_norm, region_inputs=sizes.pop("feature_dim"), **sizes)
+
+
+def rt_pickles(state: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """What its Lightning trainer pickled into the state, as bytes: `_vocab`, `_opt`, where they are."""
+    state = strip_prefix(state, "model.")
+    return {name: bytes(state[name].to(torch.uint8).tolist()) for name in PICKLES if name in state}
+
+
+def rt_captioner_sizes(
+    state: Mapping[str, Tensor], *, global_source: str | None = None, geometry: bool = False
+) -> dict[str, Any]:
     """The arguments of `UpDownCaptioner` for a checkpoint, from its shapes.
 
     Args:
         global_source: "given" or "mean"; a checkpoint does not say which of the two its global vectors (`fc`) were.
             None: "mean" if they have the size of a region, else "given".
+        geometry: its option use_box: the last five inputs of a region are the geometry of its box.
 
     Raises:
         UserError: as `convert_rt_captioner`; global_source="mean" with vectors of another size than the regions.
     """
-    convert_rt_captioner(state)
-    state, batch_norm = _known(state)
-    sizes = read_sizes(state, _where(batch_norm))
-    same = sizes["global_dim"] == sizes["feature_dim"]
+    layout = rt_layout(state)
+    features = layout.region_inputs - GEOMETRY * geometry
+    same = layout.global_dim == features
     source = global_source or ("mean" if same else "given")
     if source == "mean" and not same:
         raise UserError(
-            f"global_source=mean: the checkpoint's global vectors have {sizes['global_dim']} numbers and its regions "
-            f"{sizes['feature_dim']}, so they were not their mean: say global_source=given"
+            f"global_source=mean: the checkpoint's global vectors have {layout.global_dim} numbers and its regions "
+            f"{features}, so they were not their mean: say global_source=given"
         )
     return {
-        "words": sizes.pop("rows") - 1,
-        **sizes,
-        "global_dim": sizes["global_dim"] if source == "given" else 0,
+        "words": layout.rows - 1,
+        "embed_dim": layout.embed_dim,
+        "hidden": layout.hidden,
+        "attention_hidden": layout.attention_hidden,
+        "feature_dim": features,
+        "global_dim": layout.global_dim if source == "given" else 0,
         "global_source": source,
-        "batch_norm": batch_norm,
+        "batch_norm": layout.batch_norm,
+        "geometry": geometry,
     }
 
 
@@ -90,7 +126,7 @@ def rt_tokens(rows: Sequence[Sequence[int]], words: int) -> list[list[int]]:
 
 def _known(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The state without its prefix and what is no weight, and which batch norm it has."""
-    state = {name: value for name, value in strip_prefix(state).items() if name not in PICKLES}
+    state = {name: value for name, value in strip_prefix(strip_prefix(state, "model.")).items() if name not in PICKLES}
     if "att_embed.4.weight" in state:
         return state, "both"
     return state, "before" if "att_embed.0.running_mean" in state else "none"

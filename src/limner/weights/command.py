@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from limner.errors import UserError
-from limner.weights.commands import bert, hu_vqa, vilbert
+from limner.weights.commands import bert, caffe, hu_vqa, ruotianluo, vilbert
 
-KINDS = {"hu-vqa": hu_vqa, "vilbert": vilbert, "bert": bert}
+KINDS = {"hu-vqa": hu_vqa, "ruotianluo": ruotianluo, "caffe-captioner": caffe, "vilbert": vilbert, "bert": bert}
 
 
 def main(argv: list[str]) -> int:
@@ -22,6 +22,9 @@ def main(argv: list[str]) -> int:
     for name, module in KINDS.items():
         one = kinds.add_parser(name, help=module.ABOUT, description=module.__doc__)
         module.arguments(one)
+        one.add_argument(
+            "--licence", metavar="TEXT", help="of the data it was trained on, for the model card (unknown)"
+        )
         one.add_argument("--to", required=True, metavar="DIR", type=Path, help="folder of the package to make")
     options = parser.parse_args(argv)
     if options.to.exists():

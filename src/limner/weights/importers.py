@@ -19,11 +19,18 @@ from torch import Tensor
 
 from limner.errors import UserError, listing
 from limner.weights import names
+from limner.weights.manifest import read_json
 from limner.weights.names import Entry
+from limner.weights.recognise import refuse_other
+
+INDEX = ".index.json"  # of transformers, beside the files that hold a model in parts
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str, Tensor]:
     """The state dict in a torch file (`.pth`, `.bin`) of any version, or in a `.safetensors` file, on the CPU.
+
+    An index of transformers (`model.safetensors.index.json`) stands for the files that it names, which lie beside it.
 
     Args:
         path: the file.
@@ -34,8 +41,13 @@ def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str,
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file: give the path of a checkpoint (.pth)")
+    if str(path).endswith(INDEX):
+        return _read_shards(Path(path))
     if Path(path).suffix == ".safetensors":
         return _read_safetensors(Path(path))
+    with open(path, "rb") as file:
+        if file.read(len(HDF5)) == HDF5:
+            raise UserError(f"{path}: is an HDF5 file, expected a torch file; Caffe's: limner import caffe-captioner")
     mapped = zipfile.is_zipfile(path)  # then an optimiser's moments beside the model are never read from the disk
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -45,6 +57,8 @@ def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str,
         raise UserError(f"{path}: cannot be read: {reason}; give a file made by saving model.state_dict()") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read, it is damaged or not a torch file: copy or save it again") from error
+    if isinstance(state, Mapping) and "pytorch-lightning_version" in state and inside != "state_dict":
+        raise UserError(f"{path}: is a checkpoint of a run; of limner's runs take the package: RUN/package")
     if isinstance(state, Mapping) and inside in state:
         state = state[inside]
     if not isinstance(state, Mapping) or not state:
@@ -61,6 +75,25 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}); copy it again") from None
+
+
+def _read_shards(path: Path) -> dict[str, Tensor]:
+    """All files that an index names, each once; every tensor must be where the index says."""
+    index = read_json(path)
+    where = index.get("weight_map") if isinstance(index, Mapping) else None
+    if not isinstance(where, Mapping) or not where or not all(isinstance(file, str) for file in where.values()):
+        raise UserError(f'{path}: has no "weight_map" of names and files; copy it again')
+    if outside := [file for file in where.values() if Path(file).name != file or file.endswith(INDEX)]:
+        raise UserError(f"{path}: names files that are not beside it: {listing(dict.fromkeys(outside))}")
+    files = list(dict.fromkeys(where.values()))
+    if lost := [file for file in files if not (path.parent / file).is_file()]:
+        raise UserError(f"{path}: files that it names are missing: {listing(lost)}; copy them to {path.parent}")
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state |= read_checkpoint(path.parent / file)
+    if missing := [name for name in where if name not in state]:
+        raise UserError(f"{path}: names tensors that its files do not have: {listing(missing)}; copy them again")
+    return state
 
 
 def strip_prefix(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
@@ -141,6 +174,7 @@ def convert_hu_vqa(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Build the model with `UpDownVQA(**hu_vqa_sizes(state))`. The prefix `module.` may be there or not.
     """
+    refuse_other(state, "hu-vqa")
     state, table = _hu_vqa(state)
     sizes = read_sizes(state, names.HU_VQA_SIZES)
     return convert(state, table, sizes, "bottom-up-attention-vqa")

@@ -13,6 +13,7 @@ from limner.errors import UserError, listing
 from limner.weights import bert_names, vilbert_names
 from limner.weights.bert_names import Row
 from limner.weights.importers import read_sizes, strip_prefix
+from limner.weights.recognise import refuse_other
 
 SHOWN = 20  # names of each kind in an error line; a base model has 535
 INSIDE = "model_state_dict"  # the key in visdial-bert's files, for `importers.read_checkpoint`
@@ -34,9 +35,8 @@ def convert_vilbert(state: Mapping[str, Tensor]) -> Imported:
     Raises:
         UserError: one line with every unknown name, every missing name, every wrong shape and every broken tie.
     """
+    refuse_other(state, "vilbert")
     state = _plain(state)
-    if _text_alone(state):
-        raise UserError("not a ViLBERT checkpoint, it has no image stream: BERT is read by `limner import bert`")
     rows = list(vilbert_names.rows(*_layers(state)))
     sizes = read_sizes(state, vilbert_names.SIZES)
     return _convert(state, rows, sizes, "ViLBERT", vilbert_names.UNUSED, vilbert_names.UNUSED_IN_LAYERS)
@@ -54,8 +54,8 @@ def vilbert_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any] | None 
     Raises:
         UserError: as `convert_vilbert`; a configuration with another activation than GELU.
     """
-    state = _plain(state)
     convert_vilbert(state)
+    state = _plain(state)
     text, image, joint = _layers(state)
     sizes: dict[str, Any] = read_sizes(state, vilbert_names.SIZES)
     sizes["joint_hidden"] = sizes.pop("joint")
@@ -72,9 +72,8 @@ def convert_bert(state: Mapping[str, Tensor]) -> Imported:
     Raises:
         UserError: as `convert_vilbert`.
     """
+    refuse_other(state, "bert")
     state = _plain(state)
-    if any(name.startswith("bert.v_embeddings.") for name in state):
-        raise UserError("not a BERT checkpoint, it has an image stream: it is read by `limner import vilbert`")
     head = list(bert_names.words_head()) if any(name.startswith("cls.predictions.") for name in state) else []
     rows = [*bert_names.text_stream(_layers(state)[0]), *head]
     sizes = read_sizes(state, bert_names.BERT_SIZES)
@@ -91,8 +90,8 @@ def bert_sizes(state: Mapping[str, Tensor], config: Mapping[str, Any] | None = N
     Raises:
         UserError: as `convert_bert`; a configuration with another activation than GELU.
     """
-    state = _plain(state)
     convert_bert(state)
+    state = _plain(state)
     sizes = read_sizes(state, bert_names.BERT_SIZES)
     found = {**sizes, "text_layers": _layers(state)[0], "text_heads": _heads(sizes["text_hidden"], 64)}
     return found | _configured(config or {}, bert_names.BERT_CONFIG)
@@ -145,12 +144,6 @@ def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state = {name if name.startswith("cls.") else f"bert.{name}": value for name, value in state.items()}
     endings = {".gamma": ".weight", ".beta": ".bias"}
     return {re.sub(r"(?<=LayerNorm)(\.gamma|\.beta)$", lambda m: endings[m[0]], k): v for k, v in state.items()}
-
-
-def _text_alone(state: Iterable[str]) -> bool:
-    """Are these the names of a BERT?"""
-    image = ("bert.v_embeddings.", "bert.encoder.v_layer.", "bert.encoder.c_layer.")
-    return "bert.embeddings.word_embeddings.weight" in state and not any(name.startswith(image) for name in state)
 
 
 def _layers(state: Iterable[str]) -> tuple[int, int, int]:

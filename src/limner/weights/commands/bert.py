@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from limner.errors import UserError
+from limner.errors import UserError, listing
 from limner.weights.commands import dialogs
 from limner.weights.commands.checks import finite, naming
 
 ABOUT = "BERT of transformers (model.safetensors, pytorch_model.bin, or the folder) into the text stream of ViLBERT"
-FILES = ("model.safetensors", "pytorch_model.bin")
+FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 CONNECTIONS = 6  # published: co-attention layers
 
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     parts = ", ".join(sorted({part(name) for name in importer.start_from_bert(model, state)}))
     drawn = f"drawn with seed {options.seed}, to be trained: {parts}"
     signature = f"text stream of {checkpoint.name}; {drawn}"
-    dialogs.save(folder, model, sizes, words, checkpoint, "BERT", signature)
+    dialogs.save(folder, model, sizes, words, options, "BERT", signature)
     print(f"{dialogs.describe(folder, model, sizes)}\n{drawn}")
     return 0
 
@@ -65,7 +65,7 @@ def file_of(checkpoint: Path) -> Path:
         return checkpoint
     found = [checkpoint / name for name in FILES if (checkpoint / name).is_file()]
     if not found:
-        raise UserError(f"{checkpoint}: has no {' or '.join(FILES)}; give the checkpoint's file")
+        raise UserError(f"{checkpoint}: has none of {listing(FILES)}; give the checkpoint's file")
     return found[0]
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from limner.errors import UserError, listing
 
+FEW = 20  # words that may stand in alphabetical order by chance
+
+
+def about_import(options: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """What model.json says of every import: where the weights come from, and what nobody has measured here."""
+    from limner import __version__
+
+    return {
+        "limner": __version__,
+        "metrics": {},
+        "licence": options.licence or "unknown",
+        "imported": {"from": kind, "file": options.checkpoint.name},
+    }
+
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: object) -> Iterator[None]:
     """Puts the file in front of what is wrong with its content."""
     try:
         yield
@@ -31,3 +47,13 @@ def as_many(found: int, expected: int, what: str, source: object, checkpoint: Pa
     if found != expected:
         rows = f"{expected:,}, as {checkpoint} has"
         raise UserError(f"{source}: {found:,} {what}, expected {rows}: they belong to two models")
+
+
+def note_sorted(words: Sequence[str], source: object) -> None:
+    """A warning when words stand in alphabetical order, which ids given as words come up never make."""
+    if len(words) > FEW and list(words) == sorted(words):
+        print(
+            f"warning: {source}: its words stand in alphabetical order, but the published code numbers them as they "
+            "come up: a list made anew would give each word the vector of another",
+            file=sys.stderr,
+        )

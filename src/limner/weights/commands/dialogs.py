@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import UserError
-from limner.weights.commands.checks import as_many
+from limner.weights.commands.checks import about_import, as_many
 
 if TYPE_CHECKING:
     from limner.data.wordpiece import WordPiece
@@ -100,31 +100,34 @@ def read_words(options: argparse.Namespace, expected: int) -> WordPiece:
 
 
 def save(
-    folder: Path, model: ViLBERT, sizes: Mapping[str, Any], words: WordPiece, checkpoint: Path, kind: str, told: str
+    folder: Path,
+    model: ViLBERT,
+    sizes: Mapping[str, Any],
+    words: WordPiece,
+    options: argparse.Namespace,
+    kind: str,
+    told: str,
 ) -> None:
     """Writes the package of a model for visual dialog.
 
     Args:
-        kind: where the weights come from. told: how the model was trained, in one line.
+        options: of the command line. kind: where the weights come from. told: how the model was trained, in one line.
     """
-    from limner import __version__
     from limner.weights import package
 
     features = {"dim": sizes["feature_dim"], "max_regions": MAX_REGIONS, "extractor": "unknown", "provenance": {}}
     text = {"lowercase": words.lowercase, "max_length": min(MAX_LENGTH, sizes["positions"]), "history": None}
     meta = {
         "task": "visdial",
-        "limner": __version__,
         "text": text,
         "features": None if sizes.get("fusion") == "text" else features,
         "signature": told,
-        "metrics": {},
+        **about_import(options, kind),
         "config": {  # enough to evaluate it: limner evaluate model=DIR data=visdial
             "name": kind,
             "task": {"_target_": "limner.tasks.visdial.VisDialTask"},
             "data": {"_target_": "limner.data.visdial.VisDialData", "dialogs": {}},
         },
-        "imported": {"from": kind, "file": checkpoint.name},
     }
     target = {"_target_": "limner.models.vilbert.ViLBERT", **sizes}
     vocab = {"words": list(words.words)}

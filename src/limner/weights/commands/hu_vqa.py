@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from limner.weights.commands.checks import as_many, finite, naming
+from limner.weights.commands.checks import about_import, as_many, finite, naming, note_sorted
 
 ABOUT = "bottom-up-attention-vqa: the model.pth of its train.py"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="model.pth", type=Path)
-    parser.add_argument("--words", required=True, metavar="FILE", type=Path, help="dictionary.pkl, or a JSON list")
+    parser.add_argument("--words", required=True, metavar="FILE", type=Path, help="dictionary.pkl, or JSON")
     parser.add_argument(
-        "--answers", required=True, metavar="FILE", type=Path, help="trainval_label2ans.pkl, or a JSON list"
+        "--answers", required=True, metavar="FILE", type=Path, help="trainval_label2ans.pkl or _ans2label.pkl, or JSON"
     )
 
 
 def run(options: argparse.Namespace, folder: Path) -> int:
     """Makes the package; the exit code."""
-    from limner import __version__
     from limner.data.answers import AnswerVocabulary
     from limner.data.pickles import read_list
     from limner.data.text import MAX_LEN, Vocabulary
@@ -33,7 +32,8 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     with naming(checkpoint):
         sizes = hu_vqa_sizes(state) | {"question_length": MAX_LEN}
     finite(strip_prefix(state), checkpoint)
-    vocab = {"words": read_list(words, place=1), "answers": read_list(answers)}
+    vocab = {"words": read_list(words), "answers": read_list(answers)}
+    note_sorted(vocab["words"], words)
     for name, source in (("words", words), ("answers", answers)):
         as_many(len(vocab[name]), int(sizes[name]), name, source, checkpoint)
     with naming(words):
@@ -44,16 +44,14 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     model.load_state_dict(convert_hu_vqa(state))
     meta = {
         "task": "vqa",
-        "limner": __version__,
         "softmax": False,
         "features": {"dim": sizes["feature_dim"], "max_regions": 36, "extractor": "unknown", "provenance": {}},
-        "metrics": {},
+        **about_import(options, "bottom-up-attention-vqa"),
         "config": {  # enough to evaluate it: limner evaluate model=DIR data=...
             "name": "bottom-up-attention-vqa",
             "task": {"_target_": "limner.tasks.vqa.VQATask", "loss": "soft_bce"},
             "data": {"_target_": "limner.data.vqa.VQAData", "questions": {}},
         },
-        "imported": {"from": "bottom-up-attention-vqa", "file": checkpoint.name},
     }
     target = {"_target_": "limner.models.updown_vqa.UpDownVQA", **sizes}
     package.save(folder, package.Package(model=model, sizes=target, vocab=vocab, meta=meta))

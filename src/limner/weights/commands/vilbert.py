@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     words = dialogs.read_words(options, sizes["words"])
     model = ViLBERT(**sizes)
     model.load_state_dict(imported.weights)
-    dialogs.save(folder, model, sizes, words, checkpoint, "ViLBERT", f"imported from {checkpoint.name}")
+    dialogs.save(folder, model, sizes, words, options, "ViLBERT", f"imported from {checkpoint.name}")
     print(dialogs.describe(folder, model, sizes))
     if imported.unused:
         print(f"left out, since visual dialog never reads it: {listing(imported.unused)}")
