@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN    := $(VENV)/bin
 RUN    ?= $(shell ls -td outputs/*/*/package 2>/dev/null | head -n 1 | xargs -r dirname)
 ARGS   ?=
+DATA   ?=
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-runs train eval predict sweep report bench lint format clean
+.PHONY: help install demo test test-unit test-runs data train eval predict sweep report bench lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ test-unit: install ## tests in one process, under 2 minutes
 
 test-runs: install ## tests that start real processes: kill, resume, two processes, sweeps, README commands
 	$(BIN)/python -m pytest tests -m slow
+
+data: install ## a published data set: make data DATA=vqa_v2 ARGS="--dry-run" (without DATA: what there is)
+	$(BIN)/limner data get $(DATA) $(ARGS)
 
 train: install ## make train ARGS="experiment=vqa_updown_hu"
 	$(BIN)/limner train $(or $(ARGS),experiment=toy_vqa)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from limner.errors import UserError
 
@@ -51,3 +52,19 @@ def write_whole(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def only_writer(lock: IO[bytes] | int, path: Path) -> None:
+    """Takes a lock on an open file or folder, until it is closed. However a process ends, the system frees its locks.
+
+    Raises:
+        UserError: another process has it; the line names `path`.
+    """
+    if sys.platform == "win32":  # has no flock; there two writers are the user's care
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"{path}: another process is writing it: wait for it, or choose another name") from error

@@ -323,7 +323,7 @@ def test_faults_of_file_names(tmp_path, content, message):
 
 
 def test_faults_of_the_whole_file(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path; COCO's captions are at"):
+    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path; limner data get coco_karpathy"):
         load_captions(tmp_path / "nowhere.json")
     (tmp_path / "cut.json").write_text(json.dumps(karpathy())[:300])
     with pytest.raises(UserError, match=r"cut\.json: invalid JSON at line 1, .*the file ends too early"):

@@ -71,7 +71,7 @@ def test_bad_lines(tmp_path, text, message):
 
 
 def test_missing_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(UserError, match=r"no such file; fetch glove.6B.zip"):
+    with pytest.raises(UserError, match=r"no such file; fetch it with: limner data get glove"):
         read_glove(tmp_path / "none.txt", ["a"])
 
 

@@ -236,7 +236,7 @@ def test_faults_of_dense_annotations(tmp_path, fault):
 
 
 def test_faults_of_the_whole_file(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.json: no such file; fetch the VisDial files from visualdialog\.org"):
+    with pytest.raises(UserError, match=r"nowhere\.json: no such file; check the path; limner data get visdial"):
         load_split(tmp_path / "nowhere.json")
     text = json.dumps(content())
     for cut in (text[:400], text[:-1], text[:-2]):

@@ -90,7 +90,8 @@ def folder(tmp_path_factory):
 # what is typed -> what the line must say; each is found out at another place
 TYPED = {
     "experiment=visdial paths.data=no data.features=[regions.h5]": [
-        "data.dialogs.train: there is no file no/visdial/visdial_1.0_train.json (and 3 more files); fetch VisDial 1.0"
+        "data.dialogs.train: there is no file no/visdial/visdial_1.0_train.json (and 3 more files); "
+        "fetch it with: limner data get visdial --to no/visdial"
     ],
     "experiment=visdial data.features=[] model.positions=100": [
         "data.features is empty but model.fusion=mul needs an image",

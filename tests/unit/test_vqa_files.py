@@ -195,7 +195,7 @@ def test_swapped_files_and_missing_file(files, tmp_path):
     questions, annotations = files([question(1)], [annotation(1)])
     with pytest.raises(UserError, match="no key 'questions' at the top; found 'info', 'annotations', 'data_type'"):
         load_split(annotations, questions)
-    with pytest.raises(UserError, match=r"no such file; fetch the official VQA v2 files"):
+    with pytest.raises(UserError, match=r"no such file; check the path; limner data get vqa_v2"):
         load_split(tmp_path / "none.json")
 
 

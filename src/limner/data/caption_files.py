@@ -29,7 +29,7 @@ _CACHE = "captions-1"  # a new number whenever the arrays change
 _KINDS = (
     'Karpathy\'s {"images": [{"split", "sentences"}]}, COCO\'s {"images", "annotations"}, or {image id: [captions]}'
 )
-_NEXT_STEP = "check the path; COCO's captions are at cocodataset.org, Karpathy's splits in caption_datasets.zip"
+_NEXT_STEP = "check the path; limner data get coco_karpathy (or coco_captions) fetches the published files"
 
 
 class CaptionFile(NamedTuple):

@@ -1,4 +1,4 @@
-"""`limner data`: data sets that limner makes itself, in the formats of the real ones."""
+"""`limner data`: data sets that limner makes itself in the formats of the real ones, and data sets of others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 from limner.errors import UserError
 
 SETS = {
+    "get": ("limner.fetch.command", "a published data set, verified and unpacked: limner data get vqa_v2"),
     "toy": ("limner.data.toy.build", "drawn scenes of coloured shapes: questions, captions, dialogs, regions"),
     "easy-vqa": ("limner.data.easy_vqa", "the pictures and questions of the PyPI package easy-vqa"),
     "coco-regions": ("limner.data.coco_regions", "captions of COCO images whose boxes and classes are in a file"),

@@ -15,7 +15,7 @@ import numpy as np
 from limner.data.reading import open_binary
 from limner.errors import UserError
 
-_NEXT_STEP = "fetch glove.6B.zip from nlp.stanford.edu/projects/glove and unzip it"
+_NEXT_STEP = "fetch it with: limner data get glove"
 
 
 class Glove(NamedTuple):

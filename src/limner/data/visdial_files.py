@@ -29,7 +29,7 @@ __all__ = ["VisDialSplit", "from_dialogs", "join", "load_split"]
 
 _CACHE = "visdial-split-1"  # a new number whenever the arrays change
 _KIND = 'VisDial\'s {"version", "split", "data": {"questions", "answers", "dialogs"}}'
-_NEXT_STEP = "fetch the VisDial files from visualdialog.org/data, or check the path"
+_NEXT_STEP = "check the path; limner data get visdial fetches the official files"
 _RELEVANCE = ("gt_relevance", "relevance")
 
 

@@ -16,7 +16,7 @@ from limner.data.vqa_split import VQASplit
 from limner.errors import UserError
 from limner.metrics.normalize import normalize_answer
 
-_NEXT_STEP = "get it from the Visual Genome site (version 1.2 or later) and unzip it"
+_NEXT_STEP = "fetch it with: limner data get visual_genome"
 
 
 def coco_images(path: str | Path) -> dict[int, int]:

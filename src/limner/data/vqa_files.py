@@ -26,7 +26,7 @@ __all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write
 
 ANSWERS = 10  # people who answered each VQA question
 _CACHE = "vqa-split-1"  # a new number whenever the arrays change
-_NEXT_STEP = "fetch the official VQA v2 files from visualqa.org, or check the path"
+_NEXT_STEP = "check the path; limner data get vqa_v2 fetches the official files"
 
 
 def load_split(

@@ -183,22 +183,30 @@ def missing_files(data: DictConfig) -> list[str]:
     key, path = missing[0]
     more = f" (and {len(missing) - 1} more files)" if len(missing) > 1 else ""
     makes = data.get("made_by")
-    advice = f"make them with: {makes}" if makes else advice_for(key)
+    advice = f"make them with: {makes}" if makes else advice_for(key, data.get("folder"))
     return [f"{key}: there is no file {path}{more}; {advice}"]
 
 
-def advice_for(key: str) -> str:
-    """The next step for a missing file of a data set that limner cannot draw itself."""
+def advice_for(key: str, folder: Any) -> str:
+    """The next step for a missing file of a data set that limner cannot draw itself; folder: `data.folder`."""
     if key == "data.features":
-        return "make it with: limner features extract images=PATH out=FILE, or: limner features convert OLD NEW"
+        return (
+            "make it with: limner features extract images=PATH out=FILE, or: limner features convert OLD --out NEW; "
+            "limner data get lists published ones"
+        )
     if key == "data.glove":
-        return "fetch glove.6B.zip from nlp.stanford.edu/projects/glove, or start from random words: data.glove=null"
-    if key.startswith("data.captions"):
-        return "fetch COCO's captions from cocodataset.org, or Karpathy's caption_datasets.zip, into data.folder"
-    if key.startswith(("data.questions", "data.annotations")):
-        return "fetch the VQA v2 zips from visualqa.org into data.folder, or leave the split out of data.words_from"
-    if key.startswith(("data.dialogs", "data.dense")):
-        return "fetch VisDial 1.0 from visualdialog.org/data into data.folder"
+        return f"fetch it with: limner data get glove --to {folder}, or start from random words: data.glove=null"
+    if key.startswith("data.visual_genome"):
+        return "fetch it with: limner data get visual_genome"
+    for part, name, else_ in (
+        ("captions", "coco_karpathy", " (or coco_captions)"),
+        ("questions", "vqa_v2", ", or leave the split out of data.words_from"),
+        ("annotations", "vqa_v2", ""),
+        ("dialogs", "visdial", ""),
+        ("dense", "visdial", ""),
+    ):
+        if key.startswith(f"data.{part}"):
+            return f"fetch it with: limner data get {name} --to {folder}{else_}"
     return f"correct {key}, or set it to null"
 
 

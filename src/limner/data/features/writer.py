@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -21,6 +20,7 @@ import xxhash
 from limner.data.features.part import RECORD, TYPES, finish, read_records, row_bytes, row_of, sealed, sync
 from limner.data.features.store import SCHEMA, not_probabilities
 from limner.errors import UserError, listing
+from limner.files import only_writer
 
 
 class FeatureWriter:
@@ -62,7 +62,7 @@ class FeatureWriter:
         self._files: dict[str, BinaryIO] = {}
         self._lock = (self.partial / "lock").open("wb")
         try:
-            _take(self._lock, self.path)
+            only_writer(self._lock, self.path)
             self._compare_meta()
             self._optional: tuple[str, ...] | None = self._read_optional()
             self._open_files()
@@ -227,18 +227,6 @@ class FeatureWriter:
                 file.raw.close()  # type: ignore[attr-defined]
                 self._files[name] = (self.partial / name).open("ab")
             os.truncate(self.partial / name, whole)
-
-
-def _take(lock: BinaryIO, path: Path) -> None:
-    """Refuses a second writer. The system frees the lock when a process ends, however it ends."""
-    if sys.platform == "win32":  # has no flock; there two writers are the user's care
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"{path}: another process is writing it: wait for it, or choose another name") from error
 
 
 def _write_json(path: Path, value: Any) -> None:
