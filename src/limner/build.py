@@ -63,6 +63,16 @@ def start_of(config: DictConfig) -> package.Package | None:
     return package.read(package_of(config.weights)) if config.get("weights") else None
 
 
+def remapped(start: package.Package, data: Any, model: torch.nn.Module, config: DictConfig) -> package.Package:
+    """The package with the vocabulary of the data; new words begin as the model drew them, or with their GloVe."""
+    from limner.weights.remap import remap
+
+    found, changed = remap(start, data.vocab(), fresh=model.state_dict())
+    if number() == 0:
+        print(f"weights={config.weights}: {'; '.join(changed) or 'the vocabulary is that of the data'}", flush=True)
+    return found
+
+
 def start_from(model: torch.nn.Module, start: package.Package, config: DictConfig) -> None:
     """Puts the weights of a package into a model of the same sizes.
 

@@ -25,6 +25,10 @@ PLAIN = {
     "load": ("limner.weights.verify", "check a model package whole, down to one prediction: limner load PACKAGE"),
     "info": ("limner.weights.info", "what a model package is: limner info PACKAGE"),
     "diff": ("limner.weights.diff", "in what two model packages differ: limner diff A B"),
+    "remap": (
+        "limner.weights.remap_command",
+        "a package with another vocabulary: limner remap PACKAGE --vocab FILE --to DIR",
+    ),
     "report": ("limner.reports.command", "a run as a page with curves and pictures: limner report RUN"),
     "compare": ("limner.reports.compare", "two evaluations, with an interval: limner compare A B"),
     "submission": ("limner.submit", "files for evaluation servers: limner submission check|score|fuse FILE ..."),

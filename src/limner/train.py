@@ -161,12 +161,13 @@ def fit(config: DictConfig, run: RunFolder) -> float | None:
 
     pl.seed_everything(config.seed, verbose=False)
     start = build.start_of(config)
-    data = build.build_data(config, **({"vocabulary": start.vocab} if start else {}))
+    anew = config.get("weights_vocabulary") == "remap"
+    data = build.build_data(config, **({"vocabulary": start.vocab} if start and not anew else {}))
     data.prepare()
     model = build.build_model(config, data)
     if start is not None:
         data.expect(start)
-        build.start_from(model, start, config)
+        build.start_from(model, build.remapped(start, data, model, config) if anew else start, config)
     task = build.build_task(config, data, model)
     trainer = build.build_trainer(config, run)
     checkpoint = str(run.last) if config.resume else None

@@ -90,6 +90,9 @@ class UpDownCaptioner(nn.Module):
         UserError: one line with every option that cannot be.
     """
 
+    # for `limner.weights.remap`: layers with a row for each word
+    VOCABULARY = {"words": ("words", "word_layer")}  # noqa: RUF012
+
     def __init__(
         self,
         *,

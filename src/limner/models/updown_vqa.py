@@ -58,6 +58,12 @@ class UpDownVQA(nn.Module):
         UserError: for a choice that is not known or sizes that cannot be.
     """
 
+    # for `limner.weights.remap`: layers with a row for each word, for each answer
+    VOCABULARY = {  # noqa: RUF012
+        "words": ("question.words",),
+        "answers": ("classifier.output", "classifier.text.output", "classifier.image.output"),
+    }
+
     def __init__(
         self,
         *,

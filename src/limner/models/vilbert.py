@@ -86,6 +86,8 @@ class ViLBERT(nn.Module):
 
     # for `limner.build.start_from`: outputs as many as the data have classes; arguments that no shape of a weight shows
     ANEW = ("regions_head.output.",)
+    # for `limner.weights.remap`: layers with a row for each word part
+    VOCABULARY = {"words": ("text_embedding.words", "words_head")}  # noqa: RUF012
     UNSEEN = ("text_heads", "image_heads", "joint_heads", "text_connections", "image_connections", "fusion")
 
     def __init__(

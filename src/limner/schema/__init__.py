@@ -33,6 +33,10 @@ class Train:
     seed: int = key(1, "decides the initial weights, the order of the data and every random draw")
     resume: str | None = key(None, "run folder to continue exactly where it stopped; auto: one begun alike, or none")
     weights: str | None = key(None, "run folder or model package whose weights and vocabulary the training starts from")
+    weights_vocabulary: str | None = key(
+        None, "with weights. null: their words and answers; remap: those of the data, rows of shared ones carried over",
+        choices=(None, "remap"),
+    )  # fmt: skip
     test_after_fit: bool = key(True, "evaluate the best epoch on the split `data.test` after training")
     dropout: bool = key(True, "false: no dropout, whatever the keys of the model say")
     task: Any = key("???", "what is learned: loss, rows, score")

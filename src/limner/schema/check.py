@@ -114,6 +114,8 @@ def train_rules(config: DictConfig) -> list[str]:
             "weights: SCST goes on from a model trained with cross-entropy: give weights=RUN, or scst.start_epoch=N to "
             "begin with N epochs of it"
         )
+    if config.get("weights_vocabulary") and not config.get("weights"):
+        faults.append("weights_vocabulary=remap: there are no weights to carry over: give weights=RUN, or leave it out")
     if config.get("weights") is not None:
         faults += missing_packages(package_of(config.weights), "weights")
     if config.task.get("_target_") == "limner.tasks.vqa.VQATask":

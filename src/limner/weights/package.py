@@ -114,7 +114,7 @@ def read(folder: str | Path, *, allow: tuple[str, ...] = ("limner.models.",)) ->
     return Package(model=model.eval(), sizes=sizes, vocab=vocab, meta=meta)
 
 
-def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: Path) -> nn.Module:
+def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: object) -> nn.Module:
     """The network that `sizes` describes, with fresh weights."""
     target = str(sizes.get("_target_", ""))
     if not target.startswith(allow):

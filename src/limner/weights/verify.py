@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limner.weights.package import Package
 
 REGIONS = 3
 
@@ -35,9 +38,6 @@ def verify(folder: Path, *, device: str = "cpu") -> str:
     Raises:
         UserError: whatever is wrong with it, in one line.
     """
-    import numpy as np
-
-    from limner import inference
     from limner.weights import package
     from limner.weights.commands.checks import finite
     from limner.weights.manifest import WEIGHTS, read_manifest
@@ -45,9 +45,18 @@ def verify(folder: Path, *, device: str = "cpu") -> str:
     hashed = "hashes right" if read_manifest(folder).get("xxh3") else "format 1, which keeps no hashes"
     found = package.read(folder)
     finite(found.model.state_dict(), folder / WEIGHTS)
-    features: Any = np.random.default_rng(0).random((REGIONS, int(found.sizes.get("feature_dim") or 1)), np.float32)
-    done = inference.module_for(found.meta.get("task")).trial(found, features, device=device)
+    done = tried(found, device)
     parameters = sum(p.numel() for p in found.model.parameters())
     words = ", ".join(f"{len(entries):,} {name.replace('_', ' ')}" for name, entries in found.vocab.items())
     kind = type(found.model).__name__
     return f"{kind}, {parameters:,} parameters, {words}; {hashed}, shapes fit, numbers are finite; {done}"
+
+
+def tried(package: Package, device: str) -> str:
+    """One prediction about drawn regions; what was done, in words."""
+    import numpy as np
+
+    from limner import inference
+
+    features: Any = np.random.default_rng(0).random((REGIONS, int(package.sizes.get("feature_dim") or 1)), np.float32)
+    return inference.module_for(package.meta.get("task")).trial(package, features, device=device)
