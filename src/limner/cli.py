@@ -72,7 +72,7 @@ def dispatch(verb: str, rest: list[str]) -> int:
 
         raise UserError(f"there is no such verb{suggest(verb, [*COMPOSED, *PLAIN])}; limner --help lists them")
     overrides, config_dirs, flags = sort_arguments(rest)
-    if flags:
+    if flags or (verb == "train" and any(word.startswith("sweep=") for word in overrides)):
         from limner import hydra_app
 
         return hydra_app.main(verb, overrides, config_dirs, flags)

@@ -54,6 +54,8 @@ def compose(
             raise UserError(explain(error)) from None
     for text in packages:  # Hydra would look for an option of the config group `model`
         OmegaConf.update(config, "model", parse(text).value(), force_add=True)
+    if verb == "train" and config.get("sweep") is not None and not any(text.startswith("sweep=") for text in groups):
+        raise UserError("sweep: a search is begun on the command line, with sweep=NAME, not by an experiment")
     if checked:
         check(verb, config)
     return config
@@ -84,7 +86,7 @@ def split_overrides(overrides: list[str], config_dirs: list[str]) -> tuple[list[
             values.append(text)
             continue
         chosen = override.value()
-        if chosen is None and name not in ("debug", "data", "decode", "scst"):
+        if chosen is None and name not in ("debug", "data", "decode", "scst", "sweep"):
             raise UserError(f"{text}: cannot be left out; there are {listing(options[name], show=20)}")
         for choice in [chosen] if isinstance(chosen, str) else []:
             if choice not in options[name] and choice not in ("null", ""):

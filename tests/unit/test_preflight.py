@@ -11,7 +11,7 @@ import pytest
 
 from limner import cli, preflight
 from limner.errors import UserError
-from limner.hydra_app import one_job
+from limner.sweeps.space import one_job
 
 TOY = "experiment=toy_vqa"
 

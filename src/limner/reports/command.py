@@ -12,6 +12,7 @@ from limner.reports.page import menu, page
 from limner.reports.source import Source, find, read_items
 from limner.reports.tasks import task_of
 from limner.run import write_whole
+from limner.sweeps.report import is_sweep, renew
 
 ABOUT = """\
 Makes one HTML file of a run: what was run, curves, where the model is right and wrong, and examples with pictures and
@@ -29,6 +30,9 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.images and not Path(options.images).is_dir():
         raise UserError(f"--images {options.images}: there is no such folder; give the one that holds the pictures")
+    if is_sweep(Path(options.run)):
+        renew(Path(options.run), Path(options.out) if options.out else None)
+        return 0
     source = find(options.run, options.split)
     out = Path(options.out) if options.out else source.folder / "report.html"
     write_whole(out, report(source, images=options.images, show=max(options.examples, 0)))

@@ -101,15 +101,16 @@ class Frame:
         down = HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
         return f"{across:.1f}", f"{down:.1f}"
 
-    def axes(self, x_label: str) -> list[str]:
+    def axes(self, x_label: str, marks: Sequence[tuple[float, str]] | None = None) -> list[str]:
+        """The grid, the labels of both axes, the name of the lower one; marks: its places and labels, not numbers."""
         out = []
         for value in ticks(*self.y):
             _, y = self.at(self.x[0], value)
             out.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
             out.append(f'<text x="{LEFT - 6}" y="{y}" dy=".32em" text-anchor="end">{shown(value)}</text>')
-        for value in ticks(*self.x):
+        for value, name in [(value, shown(value)) for value in ticks(*self.x)] if marks is None else marks:
             x, _ = self.at(value, self.y[0])
-            out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{shown(value)}</text>')
+            out.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{escape(name)}</text>')
         out.append(
             f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
         )

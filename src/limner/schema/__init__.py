@@ -16,6 +16,7 @@ from limner.schema import (
     common,
     decode,
     scst,
+    sweep,
     visdial_data,
     visdial_model,
     visdial_pretraining,
@@ -46,6 +47,7 @@ class Train:
     schedule: Any = key("???", "the learning rate over time")
     decode: Any = key(None, "how captions are written in validation; null: the task writes none")
     scst: Any = key(None, "self-critical training of a captioner; null: cross-entropy only")
+    sweep: Any = key(None, "a search over configurations, chosen with sweep=NAME; null: one training")
     trainer: common.Trainer = part(common.Trainer, "epochs, devices, precision")
     logger: common.Logger = part(common.Logger, "where metrics go")
     callbacks: common.Callbacks = part(common.Callbacks, "checkpoints, early stopping")
@@ -100,7 +102,10 @@ class Predict:
 
 
 VERBS = {"train": Train, "evaluate": Evaluate, "predict": Predict}
-GROUPS = {"trainer": common.Trainer, "logger": common.Logger, "callbacks": common.Callbacks, "paths": common.Paths}
+GROUPS = {
+    "trainer": common.Trainer, "logger": common.Logger, "callbacks": common.Callbacks, "paths": common.Paths,
+    "sweep": sweep.Sweep,
+}  # fmt: skip
 TARGETED = (
     common.Adamax, common.Adadelta, common.Adam, common.AdamW, common.SGD,
     common.Constant, common.Linear, common.Steps, common.XEThenSCST,

@@ -14,6 +14,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from limner.errors import UserError, listing
 from limner.schema import TARGETED, VERBS, schema_for, target_of
 from limner.schema.keys import documented
+from limner.schema.sweep import sweep_faults
 
 
 def check(verb: str, config: DictConfig) -> None:
@@ -123,6 +124,8 @@ def train_rules(config: DictConfig) -> list[str]:
         faults += [
             f"{name}: is for captions; a task that answers questions writes none: {name}=null" for name in written
         ]
+    if config.get("sweep") is not None:
+        faults += sweep_faults(config)
     if not config.callbacks.monitor.startswith("val/"):
         faults.append(f"callbacks.monitor={config.callbacks.monitor}: expected a validation metric, such as val/score")
     return faults or missing_files(data)

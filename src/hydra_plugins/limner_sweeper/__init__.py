@@ -1,0 +1,1 @@
+"""limner's Hydra sweeper: `sweep=NAME`."""
