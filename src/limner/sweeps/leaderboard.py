@@ -79,7 +79,7 @@ def read_board(folder: Path) -> Board:
         kept = {key: found.get(key) for key in ("values", "seconds")}
         words = [word for word in found.get("overrides") or [] if not is_sweep_key(word)]
         jobs.append(Job(path.parent, found["state"], words, found.get("config_dirs") or [], **kept))
-    names = name_parameters(jobs)
+    names = name_parameters(jobs, list(read_json(folder / "sweep.json").get("parameters") or {}))
     signs = [1 if way == "min" else -1 for way in objectives.values()]
     for job in jobs:
         job.front = job.values is not None and not any(
@@ -94,11 +94,11 @@ def read_board(folder: Path) -> Board:
     return Board(folder, objectives, sorted(jobs, key=rank), names)
 
 
-def name_parameters(jobs: Sequence[Job]) -> list[str]:
-    """Gives each job the overrides in which they differ; their names, in the order of the command line."""
+def name_parameters(jobs: Sequence[Job], searched: list[str]) -> list[str]:
+    """Gives each job its parameters: what is searched, or else the overrides in which the jobs differ; their names."""
     said = {job.number: dict(word.partition("=")[::2] for word in job.overrides) for job in jobs if job.overrides}
-    names = list(dict.fromkeys(name for words in said.values() for name in words))
-    names = [name for name in names if len({words.get(name) for words in said.values()}) > 1]
+    every = dict.fromkeys(name for words in said.values() for name in words)
+    names = searched or [name for name in every if len({words.get(name) for words in said.values()}) > 1]
     for job in jobs:
         words = said.get(job.number, {})
         job.parameters = {name: words[name] for name in names if name in words}
