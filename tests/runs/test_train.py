@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -87,10 +88,11 @@ def test_sweep(limner):
     (sweep,) = (limner.folder / "sweeps/toy_vqa").iterdir()
     table = (sweep / "leaderboard.md").read_text()
     assert table in done.stdout
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[0] == "failed" for row in rows] == [False, False, True]
-    assert float(rows[0][0]) >= float(rows[1][0])
-    assert "optim.lr=-1" in rows[2][2]
+    with open(sweep / "leaderboard.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["done", "done", "failed"]
+    assert float(rows[0]["val/score"]) >= float(rows[1]["val/score"])
+    assert rows[2]["optim.lr"] == "-1"
     assert [status(sweep / job)["state"] for job in "01"] == ["done", "done"]
 
 

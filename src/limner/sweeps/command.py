@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -60,7 +60,7 @@ def sweep(words: list[str], config_dirs: list[str]) -> int:
     refuse_missing_launcher(words)
     folder = folder_of(config, words)
     hydra_words = [word for word in words if not word.startswith(FOLDER)] + [f"{FOLDER}{quoted(folder)}"]
-    hold = nullcontext()
+    hold: AbstractContextManager = nullcontext()
     if searched:
         from limner.sweeps.study import claim, held, import_optuna
 

@@ -15,7 +15,6 @@ from typing import Any
 from limner.files import write_whole
 from limner.reports.source import read_json, read_metrics
 from limner.reports.text_table import markdown
-from limner.sweeps.space import is_sweep_key
 
 SEED = "seed"
 ORDER = ("done", "pruned", "failed", "lost")
@@ -27,10 +26,10 @@ class Job:
 
     folder: Path
     state: str
-    overrides: list[str] = field(default_factory=list)
-    config_dirs: list[str] = field(default_factory=list)
-    values: list[float] | None = None
-    seconds: float | None = None
+    overrides: list[str] | None  #: None: it was lost
+    config_dirs: list[str] | None
+    values: list[float] | None
+    seconds: float | None
     parameters: dict[str, str] = field(default_factory=dict)  #: those in which the jobs of the sweep differ
     front: bool = False  #: no other job is better in every objective
 
@@ -41,8 +40,8 @@ class Job:
     @property
     def command(self) -> str:
         """The command line of this configuration."""
-        dirs = [f"--config-dir={folder}" for folder in self.config_dirs]
-        return shlex.join(["limner", "train", *dirs, *self.overrides])
+        dirs = [f"--config-dir={folder}" for folder in self.config_dirs or []]
+        return shlex.join(["limner", "train", *dirs, *(self.overrides or [])])
 
     def validations(self, name: str) -> list[tuple[int, float]]:
         """`(epochs done, value)` of a metric."""
@@ -70,15 +69,15 @@ class Board:
 
 def read_board(folder: Path) -> Board:
     """Reads SWEEP/*/job.json."""
-    jobs, objectives = [], {}
+    jobs: list[Job] = []
+    objectives: dict[str, str] = {}
     for path in folder.glob("*/job.json"):
         if not path.parent.name.isdecimal():
             continue
         found = read_json(path)
         objectives = objectives or found.get("objectives") or {}
-        kept = {key: found.get(key) for key in ("values", "seconds")}
-        words = [word for word in found.get("overrides") or [] if not is_sweep_key(word)]
-        jobs.append(Job(path.parent, found["state"], words, found.get("config_dirs") or [], **kept))
+        words, dirs, values, seconds = (found.get(key) for key in ("overrides", "config_dirs", "values", "seconds"))
+        jobs.append(Job(path.parent, found["state"], words, dirs, values, seconds))
     names = name_parameters(jobs, list(read_json(folder / "sweep.json").get("parameters") or {}))
     signs = [1 if way == "min" else -1 for way in objectives.values()]
     for job in jobs:

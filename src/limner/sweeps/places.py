@@ -50,9 +50,9 @@ def places(pin: str, jobs: int) -> list[Place]:
     Raises:
         UserError: there are fewer cores or GPUs than jobs.
     """
-    found = {"none": [], "cores": cores(), "gpus": gpus()}[pin]
     if pin == "none":
         return [Place()] * jobs
+    found: list = cores() if pin == "cores" else gpus()
     if len(found) < jobs:
         raise UserError(f"sweep.pin={pin}: {jobs} jobs (sweep.jobs) cannot share {len(found)} {pin} of this machine")
     if pin == "gpus":

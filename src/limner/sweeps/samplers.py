@@ -7,10 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-
-from limner.sweeps.study import import_optuna
-
-optuna = import_optuna()
+import optuna
 
 
 def sampler(sweep: Any, number: int) -> Any:

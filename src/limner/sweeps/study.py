@@ -80,8 +80,8 @@ def claim(folder: Path, config: DictConfig, space: Space, objectives: Mapping[st
             raise UserError(f"{shown(folder)}: the study has the {part} {was}, the command {found}; {advice}")
     saved = OmegaConf.create(before["config"])
     assert isinstance(saved, DictConfig)
-    versions = (OmegaConf.to_container(fill(saved)), json.loads(json.dumps(current)))
-    changed = different(*(compared(one, space) for one in versions))
+    then, today = OmegaConf.to_container(fill(saved)), json.loads(json.dumps(current))
+    changed = different(compared(then, space), compared(today, space))
     if changed:
         what = f"another configuration ({listing(changed)})"
         raise UserError(f"{shown(folder)}: the study was begun with {what}; {advice}")
