@@ -46,7 +46,7 @@ eval: install ## make eval RUN=outputs/... ARGS="split=val" (default: the latest
 predict: install ## make predict ARGS="model=DIR features=F.h5 questions=Q.json out=O.jsonl"
 	$(BIN)/limner predict $(ARGS)
 
-sweep: install ## make sweep ARGS="experiment=toy_vqa optim.lr=5e-3,1e-2"
+sweep: install ## make sweep ARGS="experiment=toy_vqa optim.lr=5e-3,1e-2", or ARGS="experiment=vqa_updown sweep=vqa_lr"
 	$(BIN)/limner train -m $(ARGS)
 
 report: install ## the run as a page with curves and pictures: make report RUN=outputs/... (default: the latest run)

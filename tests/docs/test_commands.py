@@ -204,6 +204,8 @@ def filled(command: str, folder: Path) -> str:
         command += " " + {None: SMALL, "caption": SMALL_CAPTIONS, "visdial": SMALL_DIALOGS}[kind and kind[1]]
         if "experiment=visdial_dense" in command:
             command += " data.dense_options=4"
+    if " sweep=" in command:
+        command += " sweep.trials=1"
     return command
 
 
