@@ -13,11 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from limner import __version__
-from limner.callbacks import EpochLines, MetricLines, StepSeed
+from limner.callbacks import EpochLines, MetricLines, Speed, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
+from limner.code_version import code_version
 from limner.errors import UserError, listing
-from limner.loggers import JsonLines, wandb_logger
+from limner.loggers import JsonLines, WandbRun
+from limner.loggers.examples import Examples
+from limner.loggers.names import in_training, task_of
 from limner.processes import number
+from limner.reports.source import Source
 from limner.run import RunFolder
 from limner.schema.check import package_of
 from limner.signals import StopOnSignal
@@ -149,8 +153,8 @@ def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any)
     callbacks: list[pl.Callback] = list(more.pop("callbacks", []))
     loggers: Any = False
     if run is not None:
-        callbacks += build_callbacks(config, run)
         loggers = build_loggers(config, run)
+        callbacks += [*build_callbacks(config, run), *build_examples(config, run, loggers)]
     try:
         return pl.Trainer(
             **settings,
@@ -173,6 +177,7 @@ def build_callbacks(config: DictConfig, run: RunFolder) -> list[pl.Callback]:
     chosen = config.callbacks
     return [
         StepSeed(config.seed),
+        Speed(JsonLines(run.speed), every=config.trainer.log_every_n_steps),
         MetricLines(JsonLines(run.metrics), every=config.trainer.log_every_n_steps),
         EpochLines(monitor=chosen.monitor),
         Checkpoints(
@@ -191,6 +196,48 @@ def build_loggers(config: DictConfig, run: RunFolder) -> list[Any]:
     """metrics.jsonl, and wandb when it is wanted."""
     loggers: list[Any] = [JsonLines(run.metrics)]
     if config.logger.wandb and config.logger.mode != "disabled":
-        settings = OmegaConf.to_container(config, resolve=True)
-        loggers.append(wandb_logger(config.logger, run, settings))  # type: ignore[arg-type]
+        task = task_of(str(config.task.get("_target_")))
+        wandb = WandbRun(
+            config.logger,
+            run,
+            {**OmegaConf.to_container(config, resolve=True), "code": code_version()},  # type: ignore[dict-item]
+            monitor=config.callbacks.monitor,
+            mode=config.callbacks.mode,
+            scores=in_training(task) if task else (),
+        )
+        loggers.append(wandb)
     return loggers
+
+
+def build_examples(config: DictConfig, run: RunFolder, loggers: list[Any]) -> list[pl.Callback]:
+    """The table of examples, when there is a wandb run to show it and some are wanted."""
+    if not config.logger.examples:
+        return []
+    source = Source(str(run.path), run=run.path, config=OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+    return [
+        Examples(
+            wandb,
+            source,
+            count=config.logger.examples,
+            split=config.data.select,
+            each=config.logger.examples_each_validation,
+            tested=config.test_after_fit and config.data.get("test") is not None,
+        )
+        for wandb in loggers
+        if isinstance(wandb, WandbRun)
+    ]
+
+
+def finish_loggers(config: DictConfig, run: RunFolder, trainer: Any, rows: list[Any], result: dict[str, Any]) -> None:
+    """What is shown once everything is done, on the first process: examples, the best result, the package.
+
+    Args:
+        rows: of the last evaluation. result: as result.json.
+    """
+    split = config.data.get("test") if config.test_after_fit else None
+    for callback in trainer.callbacks:
+        if isinstance(callback, Examples):
+            callback.at_end(trainer, rows, split)
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbRun):
+            logger.finish(result, run.package if config.logger.artifacts else None)

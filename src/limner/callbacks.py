@@ -1,16 +1,20 @@
-"""What happens around training steps: their seeds, the lines of metrics.jsonl, one printed line an epoch."""
+"""What happens around training steps: their seeds, the lines that are logged, one printed line an epoch."""
 
 from __future__ import annotations
 
+import os
 import random
 import time
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from limner.loggers import JsonLines
+from limner.loggers import JsonLines, WandbRun
 
 
 class StepSeed(pl.Callback):
@@ -35,9 +39,10 @@ class StepSeed(pl.Callback):
 class MetricLines(pl.Callback):
     """Logs losses every so many steps, and the scores of each validation, in lines of all loggers.
 
-    A training line says the mean loss of one optimiser step, over all its items on all processes, and the learning rate
-    of the step: a pure function of the step, so that a resumed run writes the same lines. `step` counts the optimiser
-    steps done. A checkpoint remembers how long metrics.jsonl was; what was written after it is taken back on resume.
+    A training line says the mean loss of one optimiser step, over all its items on all processes, the norms of its
+    gradients and its learning rate: a pure function of the step, so that a resumed run writes the same lines. `step`
+    counts the optimiser steps done. A checkpoint remembers how long metrics.jsonl was; what was written after it is
+    taken back on resume.
 
     It stands before the callback that saves checkpoints.
     """
@@ -45,6 +50,7 @@ class MetricLines(pl.Callback):
     def __init__(self, lines: JsonLines, *, every: int):
         self.lines, self.every = lines, every
         self._rate: float | None = None
+        self._norms: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"bytes": self.lines.size()}
@@ -52,8 +58,15 @@ class MetricLines(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.lines.rewind(state_dict["bytes"])
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbRun):
+                logger.catch_up(self.lines.path, self.lines.path.with_name("speed.jsonl"))
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         self._rate = float(optimizer.param_groups[0]["lr"])
+        logs = (trainer.global_step + 1) % self.every == 0
+        self._norms = gradient_norms(pl_module.model, sharded=is_sharded(trainer)) if logs else {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self._rate is None:
@@ -62,8 +75,9 @@ class MetricLines(pl.Callback):
         means = pl_module.step_means() if trainer.global_step % self.every == 0 else None
         pl_module.step_sums = {}
         if means is not None:
-            line = {"epoch": trainer.current_epoch, **{f"train/{k}": v for k, v in means.items()}, "lr": rate}
-            self.write(trainer, line)
+            losses = {f"train/{name}": value for name, value in means.items()}
+            norms = {f"grad/{name}": value for name, value in self._norms.items()}
+            self.write(trainer, {"epoch": trainer.current_epoch, **losses, "lr": rate, **norms})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         if pl_module.scores:
@@ -73,6 +87,83 @@ class MetricLines(pl.Callback):
     def write(self, trainer: pl.Trainer, line: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(line, trainer.global_step)
+
+
+def gradient_norms(model: torch.nn.Module, *, sharded: bool = False) -> dict[str, float]:
+    """`norm`, of all gradients, and that of each part of the model by its name; parts without gradients are left out.
+
+    Args:
+        sharded: this process holds a piece of each gradient only; every process must call it.
+    """
+    parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            parts[name.removeprefix("_fsdp_wrapped_module.").partition(".")[0]].append(weight.grad)
+    if not parts:
+        return {}
+    norms = [torch.nn.utils.get_total_norm(grads) for grads in parts.values()]
+    whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    squares = torch.stack([norm.float() ** 2 for norm in whole])
+    if sharded:
+        torch.distributed.all_reduce(squares)
+    norm, *each = torch.cat((squares.sum(0, keepdim=True), squares)).sqrt().tolist()
+    return {"norm": norm, **dict(zip(parts, each))}
+
+
+def is_sharded(trainer: pl.Trainer) -> bool:
+    """Does a process hold a piece of each gradient only, without torch knowing the others?"""
+    return type(trainer.strategy).__name__ == "FSDPStrategy"
+
+
+class Speed(pl.Callback):
+    """Logs how fast training was since the line before, how long it waited for data, and how much memory it holds.
+
+    Evaluation and checkpoints at an epoch's end do not count. What is logged differs from run to run, and so stands in
+    a file of its own. On resume, the lines after the checkpoint are taken back.
+    """
+
+    def __init__(self, lines: JsonLines, *, every: int):
+        self.lines, self.every = lines, every
+        self._seconds = self._waited = self._mark = 0.0
+        self._items = self._step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.lines.rewind_to(trainer.global_step)
+        self._step = trainer.global_step
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._mark = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        now = time.perf_counter()
+        self._seconds, self._mark = self._seconds + now - self._mark, now
+        self._items += int(batch.get("total", len(batch["id"]) * trainer.world_size))
+        step = trainer.global_step
+        if step == self._step or step % self.every:
+            return  # nothing new, or gradients are still being accumulated
+        line: dict[str, float] = {"epoch": trainer.current_epoch, "speed/items": self._items / self._seconds}
+        waited = getattr(trainer.train_dataloader, "waited", None)
+        if waited is not None:
+            line["speed/waiting"] = 100 * max(waited - self._waited, 0.0) / self._seconds
+            self._waited = waited
+        line |= memory(pl_module.device)
+        self._items, self._seconds, self._step = 0, 0.0, step
+        for logger in [self.lines, *(one for one in trainer.loggers if not isinstance(one, JsonLines))]:
+            logger.log_metrics(line, step)
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """What the process holds now, and the most that it has held of a GPU, in GiB."""
+    found = {}
+    with suppress(OSError):  # Linux alone has it
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        found["speed/memory"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+    if device.type == "cuda":
+        found["speed/gpu_memory"] = torch.cuda.max_memory_allocated(device) / 2**30
+    return found
 
 
 class EpochLines(pl.Callback):

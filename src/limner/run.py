@@ -3,9 +3,10 @@
 outputs/NAME/20260131-142501/
   config.yaml        the whole configuration, resolved; `resume=` and `evaluate run=` read it
   command.txt        what was typed
-  versions.json      Python, limner, torch, ...
+  versions.json      Python, limner and its commit, torch, ...
   status.json        running, done, failed or stopped, with the reason and the exit code
   metrics.jsonl      one line a logged step or epoch
+  speed.jsonl        how fast it was, and the memory it held
   checkpoints/       best.ckpt and last.ckpt (Lightning's)
   package/           the best model as a model package
   eval/SPLIT/        metrics.json and rows.jsonl.gz
@@ -27,6 +28,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from limner.code_version import code_version
 from limner.errors import UserError
 from limner.files import write_json, write_whole
 from limner.processes import number, started_by_lightning, started_outside
@@ -64,6 +66,10 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def speed(self) -> Path:
+        return self.path / "speed.jsonl"
 
     def status(self) -> dict[str, Any]:
         """The content of status.json; `{"state": "unknown"}` when there is none."""
@@ -124,10 +130,10 @@ def make_run_folder(config: DictConfig, command: list[str], *, again: bool = Fal
     return run
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, Any]:
     """What a run is made with, for whoever must repeat it; nothing heavy is imported."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("limner", "torch", "pytorch-lightning", "hydra-core", "numpy", "h5py", "wandb"):
+    found = {"python": platform.python_version(), "platform": platform.platform(), **code_version()}
+    for name in ("torch", "pytorch-lightning", "hydra-core", "numpy", "h5py", "wandb"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -224,6 +224,7 @@ def finish(
             logger.log_metrics({k: v for k, v in metrics.items() if k.startswith(f"{split}/")}, trainer.global_step)
     result = {"objective": best.best, "mode": best.mode, "epoch": best.best_epoch, "metrics": metrics}
     write_json(run.path / "result.json", result)
+    build.finish_loggers(config, run, trainer, task.last_rows, result)
     reached = "nothing validated"
     if best.best is not None and best.best_epoch is not None:
         reached = f"best {best.monitor} {best.best:.2f} in epoch {best.best_epoch + 1}"

@@ -1,4 +1,4 @@
-"""Training as users call it: presets, sweeps, wandb, several processes, failures."""
+"""Training as users call it: presets, sweeps, several processes, failures."""
 
 from __future__ import annotations
 
@@ -104,14 +104,3 @@ def test_sweep_on_two_processes(limner):
     assert sorted(p.name for p in sweep.iterdir() if p.is_dir()) == ["0"]
     assert status(sweep / "0")["state"] == "done"
     assert not (limner.folder / "toy_vqa").exists()
-
-
-def test_wandb_offline_keeps_its_id(limner):
-    """An interrupted run leaves its wandb folder; the resumed one adds a second folder of the same run."""
-    run = limner.train("run", "logger=wandb", interrupt="step:14:15", expect=143)
-    identity = (run / "wandb_id.txt").read_text().strip()
-    limner("train", f"resume={run}")
-    assert (run / "wandb_id.txt").read_text().strip() == identity
-    folders = [p.name for p in (run / "wandb").iterdir() if p.name.startswith("offline-run-")]
-    assert len(folders) == 2
-    assert all(name.endswith(identity) for name in folders)

@@ -52,3 +52,14 @@ def test_rewind_without_a_file(tmp_path):
 def test_a_folder_that_is_gone(tmp_path):
     with pytest.raises(UserError, match="free space, then: limner train resume="):
         JsonLines(tmp_path / "gone/metrics.jsonl").log_metrics({"a": 1.0}, 1)
+
+
+def test_rewind_to_a_step(tmp_path):
+    lines = JsonLines(tmp_path / "speed.jsonl")
+    lines.rewind_to(3)
+    assert not lines.path.exists()
+    for step in (1, 2, 3, 4):
+        lines.log_metrics({"speed/items": 10.5}, step)
+    lines.path.write_text(lines.path.read_text() + '{"step": 5, "sp')
+    lines.rewind_to(2)
+    assert lines.path.read_text() == '{"step": 1, "speed/items": 10.5}\n{"step": 2, "speed/items": 10.5}\n'

@@ -33,6 +33,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -74,6 +75,8 @@ class BatchLoader:
         self._next = (0, 0)  # epoch and batch at which the next iteration begins
         self._position = (0, 0)  # epoch, batches of it handed out
         self._drawn = 0  # batches handed out in all: the slot of the next one
+        self.waited = 0.0
+        """seconds that `next` has waited for batches in all"""
         self._thread: _Prefetch | None = None
 
     batch_sampler = None
@@ -146,7 +149,9 @@ class _Iteration:
             self._epoch, self._batch = loader._position
         elif self._thread is not loader._thread:
             raise RuntimeError("a newer iteration of this loader has begun: its buffers are shared, draw from that one")
+        begin = time.perf_counter()
         batch = self._thread.draw()
+        loader.waited += time.perf_counter() - begin
         batch[TOTAL] = loader.order.total(self._batch)
         self._batch += 1
         loader._position = (self._epoch, self._batch)

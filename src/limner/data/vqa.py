@@ -223,7 +223,7 @@ class VQAData(RegionData):
             self.use(self.trainer.lightning_module, self.settings["select"])
 
     def with_truth(self, rows: Sequence[Row], split: str) -> list[Row]:
-        """Rows with the people's answers and the official accuracy of each, for reports."""
+        """Rows with the question, people's answers and the official accuracy of each, for reports."""
         chosen = self.items[split].split
         if not chosen.annotated:
             return list(rows)
@@ -241,7 +241,8 @@ class VQAData(RegionData):
                 "answer_type": chosen.answer_types[answer_type[k]],
                 "question_type": chosen.question_types[question_type[k]],
             }
-            out.append({**row, "answers": people, "accuracy": round(scores[row["id"]], 2), **kinds})
+            asked = {"image_id": int(chosen.image_id[k]), "question": chosen.questions[k]}
+            out.append({**row, **asked, "answers": people, "accuracy": round(scores[row["id"]], 2), **kinds})
         return out
 
     def write_submission(self, path: Path, split: str, rows: Sequence[Row]) -> Path:

@@ -64,9 +64,7 @@ def ground(path: Path | None, looks: Looks | None, regions: int, name: str = "")
         found = Ground() if looks is None else plain_ground(looks, name)
         return found._replace(note=f"{path.name} cannot be read ({error})")
     width, height = image.size
-    scale = min(1.0, LONGEST / max(image.size))
-    small = image if scale == 1 else image.resize((max(1, round(width * scale)), max(1, round(height * scale))))
-    below = f'<image width="{width}" height="{height}" href="{data_uri(small)}"/>'
+    below = f'<image width="{width}" height="{height}" href="{data_uri(small_one(image))}"/>'
     if looks is None:
         return Ground(width, height, below, path.name, note=note)
     of_width, of_height = looks.size if looks.size != (0, 0) else (width, height)
@@ -75,6 +73,33 @@ def ground(path: Path | None, looks: Looks | None, regions: int, name: str = "")
         return Ground(width, height, below, path.name, note=note)
     across, down = width / of_width, height / of_height
     return Ground(width, height, below, path.name, looks.boxes * [across, down, across, down], looks.labels)
+
+
+def small_one(image: Any) -> Any:
+    """A picture whose longer side has at most `LONGEST` pixels."""
+    scale = min(1.0, LONGEST / max(image.size))
+    width, height = image.size
+    return image if scale == 1 else image.resize((max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def shrunk(path: Path | None, ground: Ground) -> Any:
+    """The small picture of a ground as a PIL image; a plain ground is grey, with its regions outlined.
+
+    Args:
+        path: where the ground's picture came from, when there was one.
+    """
+    from PIL import Image, ImageDraw
+
+    from limner.extract.run import read_image
+
+    if path is not None and not ground.plain:
+        return small_one(Image.fromarray(read_image(path)))
+    scale = LONGEST / max(ground.width, ground.height)
+    image = Image.new("RGB", (max(1, round(ground.width * scale)), max(1, round(ground.height * scale))), "#d8d8d8")
+    for box in [] if ground.boxes is None else (ground.boxes * scale).tolist():
+        if box[2] > box[0] and box[3] > box[1]:
+            ImageDraw.Draw(image).rectangle(box, outline="#606060")
+    return image
 
 
 def plain_ground(looks: Looks, name: str) -> Ground:

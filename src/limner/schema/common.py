@@ -127,6 +127,11 @@ class Logger:
     entity: str | None = key(None, "wandb team or user")
     group: str | None = key(None, "wandb group: jobs of a sweep stand together")
     tags: list[str] = key([], "wandb tags")
+    examples: int = key(16, "items in wandb's table of examples, with picture, regions and attention; 0: none", low=0)
+    examples_each_validation: bool = key(
+        False, "also make that table after each validation, which predicts a batch more"
+    )
+    artifacts: bool = key(False, "keep the model package as a wandb artifact")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Where metrics go: `metrics.jsonl` always, wandb beside it."""
+"""Files of logged lines: `metrics.jsonl`, which a resumed run continues to the byte, and `speed.jsonl`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from limner.errors import UserError
 from limner.files import write_whole
-from limner.run import RunFolder
+from limner.reports.source import read_metrics
 
 
 class JsonLines(Logger):
@@ -52,6 +52,13 @@ class JsonLines(Logger):
             os.truncate(self.path, size)
 
     @rank_zero_only
+    def rewind_to(self, step: int) -> None:
+        """Cuts off the lines of later steps, and one that was not finished: the resumed run writes them anew."""
+        kept = [line for line in read_metrics(self.path) if line.get("step", 0) <= step]
+        if self.path.is_file():
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         line = {"step": step, **{k: v if math.isfinite(v) else None for k, v in metrics.items()}}
         try:
@@ -64,37 +71,3 @@ class JsonLines(Logger):
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The configuration stands in config.yaml."""
-
-
-def wandb_logger(config: Any, run: RunFolder, settings: dict[str, Any]) -> Logger:
-    """Lightning's wandb logger. Its run id is kept in the run folder, so that a resumed run stays one run.
-
-    Args:
-        config: the `logger` group.
-        run: its folder gets `wandb/` and `wandb_id.txt`.
-        settings: the configuration to show in wandb.
-    """
-    import uuid
-
-    from pytorch_lightning.loggers import WandbLogger
-
-    os.environ.setdefault("WANDB_SILENT", "true" if config.mode == "offline" else "false")  # its banner is long
-
-    id_file = run.path / "wandb_id.txt"
-    if not id_file.is_file():
-        write_whole(id_file, uuid.uuid4().hex[:12] + "\n")
-    logger = WandbLogger(
-        name="/".join(run.path.parts[-2:]),
-        save_dir=str(run.path),
-        id=id_file.read_text().strip(),
-        resume="allow" if config.mode == "online" else None,
-        offline=config.mode == "offline",
-        project=config.project,
-        entity=config.entity,
-        group=config.group,
-        tags=list(config.tags),
-        config=settings,
-        mode=config.mode,
-    )
-    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 always passes it; wandb 0.31 warns at each start
-    return logger
