@@ -126,7 +126,8 @@ def test_two_processes_train_like_one(train, tmp_path, base, stage):
     lines = [[line for line in read_metrics(run / "metrics.jsonl") if "lr" in line] for run in (one, two)]
     assert len(lines[0]) == len(lines[1]) == (8 if stage == "base" else 4)
     for mine, theirs in zip(*lines):
-        assert mine == pytest.approx(theirs, rel=1e-5)
+        for name, value in mine.items():  # what is left of gradients that cancel out shows more of the rounding
+            assert value == pytest.approx(theirs[name], rel=1e-3 if name.startswith("grad/") else 1e-5), name
 
 
 def test_evaluation_is_the_same_on_two_processes(limner, base):
