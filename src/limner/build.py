@@ -17,9 +17,10 @@ from limner.callbacks import EpochLines, MetricLines, Speed, StepSeed
 from limner.checkpoints import Checkpoints, WholeFiles
 from limner.code_version import code_version
 from limner.errors import UserError, listing
-from limner.loggers import JsonLines, WandbRun
 from limner.loggers.examples import Examples
-from limner.loggers.names import in_training, task_of
+from limner.loggers.lines import JsonLines
+from limner.loggers.names import task_of
+from limner.loggers.wandb_run import WandbRun
 from limner.processes import number
 from limner.reports.source import Source
 from limner.run import RunFolder
@@ -196,14 +197,13 @@ def build_loggers(config: DictConfig, run: RunFolder) -> list[Any]:
     """metrics.jsonl, and wandb when it is wanted."""
     loggers: list[Any] = [JsonLines(run.metrics)]
     if config.logger.wandb and config.logger.mode != "disabled":
-        task = task_of(str(config.task.get("_target_")))
         wandb = WandbRun(
             config.logger,
             run,
             {**OmegaConf.to_container(config, resolve=True), "code": code_version()},  # type: ignore[dict-item]
             monitor=config.callbacks.monitor,
             mode=config.callbacks.mode,
-            scores=in_training(task) if task else (),
+            task=task_of(str(config.task.get("_target_"))),
         )
         loggers.append(wandb)
     return loggers

@@ -14,7 +14,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from limner.loggers import JsonLines, WandbRun
+from limner.loggers.lines import JsonLines
+from limner.loggers.wandb_run import WandbRun
 
 
 class StepSeed(pl.Callback):

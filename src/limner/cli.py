@@ -30,6 +30,7 @@ PLAIN = {
         "a package with another vocabulary: limner remap PACKAGE --vocab FILE --to DIR",
     ),
     "report": ("limner.reports.command", "a run as a page with curves and pictures: limner report RUN"),
+    "dashboard": ("limner.reports.dashboard", "wandb's workspace and report from code: limner dashboard vqa --out F"),
     "compare": ("limner.reports.compare", "two evaluations, with an interval: limner compare A B"),
     "submission": ("limner.submit", "files for evaluation servers: limner submission check|score|fuse FILE ..."),
     "doctor": ("limner.doctor.command", "versions, cores, GPUs, disk, data, two processes: what stands in the way"),

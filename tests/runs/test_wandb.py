@@ -134,7 +134,7 @@ def test_no_room_for_wandb(limner):
 CRASH = """
 import os, signal, subprocess, sys, types
 from pathlib import Path
-from limner.loggers import WandbRun
+from limner.loggers.wandb_run import WandbRun
 from limner.run import RunFolder
 config = types.SimpleNamespace(mode="offline", project="p", entity=None, group=None, tags=[])
 run = WandbRun(config, RunFolder(Path(sys.argv[1])), {}, monitor="val/score", mode="max")

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from limner.errors import UserError
-from limner.loggers import JsonLines
+from limner.loggers.lines import JsonLines
 from limner.reports.source import read_metrics
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import wandb
 
-from limner.loggers import JsonLines, WandbRun
+from limner.loggers.lines import JsonLines
+from limner.loggers.wandb_run import WandbRun
 from limner.run import RunFolder
 
 CONFIG = SimpleNamespace(mode="offline", project="limner", entity=None, group="sweep-1", tags=["a"])
@@ -51,8 +52,7 @@ def made(tmp_path, monkeypatch):
         monkeypatch.setattr(wandb, "init", lambda **words: asked.update(words) or told)
         settings = {"seed": 1, "code": {"commit": "abc", "dirty": True}}
         chosen = SimpleNamespace(**{**vars(CONFIG), **config})
-        scores = ("train/loss", "val/r1", "val/mean_rank", "val/length")
-        return WandbRun(chosen, RunFolder(tmp_path), settings, monitor="val/r1", mode="max", scores=scores)
+        return WandbRun(chosen, RunFolder(tmp_path), settings, monitor="val/r1", mode="max", task="visdial")
 
     make.asked = asked
     yield make
@@ -69,10 +69,10 @@ def test_what_wandb_is_asked_for(made, tmp_path):
     assert asked["config"] == {"seed": 1, "code": {"commit": "abc", "dirty": True}}
     assert asked["settings"].git_commit == "abc"
     assert told.rows == [(3, {"train/loss": 0.5})]
-    assert told.defined == {"epoch": None, "train/loss": "min,last"} | {
-        "val/r1": "max,last",
-        "val/mean_rank": "min,last",
-    }
+    assert told.defined["val/r1"] == told.defined["val/score"] == "max,last"
+    assert told.defined["val/mean_rank"] == "min,last"
+    assert "train/loss" not in told.defined
+    assert asked["job_type"] == "visdial"
     again = made(Told(), mode="online")
     assert again.version == run.version
     assert again.experiment is not None

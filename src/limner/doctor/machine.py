@@ -110,15 +110,20 @@ def disk(folders: dict[str, Path]) -> Iterator[Finding]:
 
 def wandb() -> Finding:
     """Which version, whether a key is there (never the key), and the mode that the environment asks for."""
-    import netrc
-
     try:
         found = version("wandb")
     except ModuleNotFoundError:
         return Finding(FAULT, "wandb", "not installed: pip install wandb, or train with logger=files")
-    keyed = "WANDB_API_KEY" in os.environ
+    mode = os.environ.get("WANDB_MODE")
+    told = "a key is there" if wandb_key() else "no key: runs stay offline (wandb login; logger.mode=online)"
+    return Finding(OK, "wandb", f"{found}, {told}" + (f", WANDB_MODE={mode}" if mode else ""))
+
+
+def wandb_key() -> bool:
+    """Is there a key to log in to wandb with, in the environment or in netrc?"""
+    import netrc
+
+    keyed = bool(os.environ.get("WANDB_API_KEY"))
     with suppress(OSError, netrc.NetrcParseError):
         keyed = keyed or any("wandb" in host for host in netrc.netrc().hosts)
-    mode = os.environ.get("WANDB_MODE")
-    told = "a key is there" if keyed else "no key: runs stay offline (wandb login; logger.mode=online)"
-    return Finding(OK, "wandb", f"{found}, {told}" + (f", WANDB_MODE={mode}" if mode else ""))
+    return keyed

@@ -1,6 +1,1 @@
-"""Where metrics go: `metrics.jsonl` and `speed.jsonl` always, wandb beside them."""
-
-from limner.loggers.lines import JsonLines
-from limner.loggers.wandb_run import WandbRun
-
-__all__ = ["JsonLines", "WandbRun"]
+"""Where metrics go: `metrics.jsonl` and `speed.jsonl` always, wandb beside them; and the names of everything logged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from limner.files import write_whole
-from limner.loggers.names import better
+from limner.loggers.names import better, in_training
 from limner.reports.source import read_metrics
 from limner.run import RunFolder
 
@@ -37,7 +37,8 @@ class WandbRun(Logger):
         run: its folder gets `wandb/` and `wandb_id.txt`.
         settings: the configuration to show in wandb, and the version of the code.
         monitor, mode: the score that picks the best epoch, and whether more of it is better: `max` or `min`.
-        scores: names of other scores whose best value is wanted, too.
+        task: one of `limner.loggers.names.TASKS`, whose scores get their best values into the summary, too; empty for
+            a task of one's own.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class WandbRun(Logger):
         *,
         monitor: str,
         mode: str,
-        scores: Sequence[str] = (),
+        task: str = "",
     ):
         super().__init__()
-        self.config, self.run, self.settings = config, run, settings
-        self.directions = {name: better(name) for name in scores if better(name)} | {monitor: mode}
+        self.config, self.run, self.settings, self.task = config, run, settings, task
+        scores = [name for name in (in_training(task) if task else ()) if name.startswith("val/") and better(name)]
+        self.directions = {name: better(name) for name in scores} | {monitor: mode}
         self.over = False
         self._wandb: Any = None
 
@@ -113,7 +115,7 @@ class WandbRun(Logger):
             entity=self.config.entity,
             group=self.config.group,
             tags=list(self.config.tags),
-            job_type="train",
+            job_type=self.task or "train",  # dashboards show the runs of one task by it
             config=self.settings,
             mode=self.config.mode,
             settings=wandb.Settings(
