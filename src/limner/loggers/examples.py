@@ -18,7 +18,7 @@ from limner.reports.source import Source, number
 from limner.reports.tasks import TASKS
 from limner.reports.tasks.base import PlainItem, TaskReport
 
-COLUMNS = ["id", "picture", "about", "said", "people", "score"]
+COLUMNS: list[str | int] = ["id", "picture", "about", "said", "people", "score"]
 SHOWN = 8
 """Regions drawn for one attention map, the strongest first."""
 FEW = 1000
