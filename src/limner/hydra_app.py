@@ -26,6 +26,8 @@ def main(verb: str, overrides: list[str], config_dirs: list[str], flags: list[st
 
         return sweep(overrides, config_dirs)
     if names & {"-c", "--cfg"}:
+        flags = [flag for flag in flags if flag not in ("-m", "--multirun")]
+        overrides = [*one_job(overrides), *(word for word in overrides if word.startswith("hydra"))]
         preflight.compose(verb, one_job(overrides), config_dirs, checked=False)
     elif verb == "train" and not any(o.startswith("experiment=") for o in overrides):
         overrides = [*overrides, "experiment=toy_vqa"]  # help and info need some experiment to show

@@ -152,13 +152,17 @@ def test_submitit_on_this_machine(limner, words):
 def test_slurm_by_its_script(limner, words, monkeypatch):
     """The batch script says what was asked for, and what it runs is a whole training on two processes of its own."""
     pytest.importorskip("submitit")
+    slurm = ["sweep=grid", "hydra/launcher=submitit_slurm"]
+    refused = limner("train", *words, *slurm, "sweep.name=none", "optim.lr=1,2", expect=2)
+    (line,) = refused.stderr.splitlines()
+    assert "the launcher cannot run jobs: RuntimeError" in line  # there is no srun here
     commands, kept = install(limner.folder)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     asked = ["partition=gpu", "gpus_per_node=2", "timeout_min=90", "mem_gb=16"]
     asked += ["additional_parameters={mail-type: FAIL}"]
-    slurm = ["hydra/launcher=submitit_slurm", *(f"hydra.launcher.{one}" for one in asked)]
+    slurm += [f"hydra.launcher.{one}" for one in asked]
     slurm[-1] = "+" + slurm[-1]
-    limner("train", *words, *slurm, "sweep=grid", "sweep.jobs=2", "trainer=ddp_cpu", "optim.lr=0.01,-1", expect=1)
+    limner("train", *words, *slurm, "sweep.jobs=2", "trainer=ddp_cpu", "optim.lr=0.01,-1", expect=1)
     lines = kept.read_text().splitlines()
     for line in (
         "--array=0-1%2",

@@ -39,6 +39,8 @@ BAD = {
     f"sweep=search {LR} optim=adam,adamm": ["there is no such optim (did you mean 'adam'?)"],
     f"sweep=search {LR} sweep.sampler=cmaes": ["needs two ranges of numbers, found optim.lr"],
     f"sweep=search {LR} hydra/launcher=jobli": ["there is no such launcher; there are basic"],
+    "-m seed=1,2 hydra/launcher=submitit_slurm hydra.launcher.tasks_per_node=4": ["expected 1: each job starts its"],
+    "-m seed=1,2 trainer.num_nodes=2": ["trainer.num_nodes: a job of a sweep runs on one machine"],
     f"-m {LR}": ["optim.lr: a grid needs values", "sweep=search"],
 }  # fmt: skip
 
@@ -85,6 +87,13 @@ def test_a_mistake_imports_nothing_heavy(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.stderr.splitlines()[-1] == "2 set()"
+
+
+def test_the_configuration_of_a_sweeps_first_job(capfd):
+    assert cli.main(["train", "--cfg", "job", "-m", TOY, "sweep=toy", "optim.lr=0.25,0.5"]) == 0
+    shown = capfd.readouterr().out
+    assert "lr: 0.25" in shown
+    assert "sampler: tpe" in shown
 
 
 def test_keys_are_listed():

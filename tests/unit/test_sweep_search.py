@@ -146,6 +146,14 @@ def test_a_job_without_the_objective_fails_and_says_so(tmp_path, capsys):
     assert read_board(tmp_path / "s").failed
 
 
+def test_a_grid_without_validation_has_not_failed(tmp_path):
+    grid = config()
+    del grid["sweep"]
+    grid.callbacks.monitor = "val/cider"
+    assert jobs.run_job(grid, tmp_path / "0", ["seed=1"], [])["state"] == "unscored"
+    assert not read_board(tmp_path).failed
+
+
 def test_hopeless_jobs_are_ended(tmp_path, monkeypatch):
     """The second job is worse than the first at every epoch: it ends in the middle, neither failed nor the best."""
     monkeypatch.setenv("LIMNER_TEST_EPOCHS", "40:0.02")

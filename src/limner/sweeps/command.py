@@ -57,7 +57,9 @@ def sweep(words: list[str], config_dirs: list[str]) -> int:
     else:
         refuse_endless(space)
     refuse_unknown_options(space, config_dirs)
-    refuse_missing_launcher(words)
+    refuse_launcher(words)
+    if config.trainer.num_nodes > 1:
+        raise UserError("trainer.num_nodes: a job of a sweep runs on one machine: trainer.num_nodes=1")
     folder = folder_of(config, words)
     hydra_words = [word for word in words if not word.startswith(FOLDER)] + [f"{FOLDER}{quoted(folder)}"]
     hold: AbstractContextManager = nullcontext()
@@ -119,8 +121,8 @@ def launcher_words(words: list[str], jobs: int) -> list[str]:
     return [f"hydra.launcher.n_jobs={jobs}"] if chosen and not given else []
 
 
-def refuse_missing_launcher(words: list[str]) -> None:
-    """A launcher that is not installed is one line, with the extra that brings it."""
+def refuse_launcher(words: list[str]) -> None:
+    """Refuses a launcher that is not installed, and one that would start a job more than once."""
     from hydra.core.config_store import ConfigStore
     from hydra.core.plugins import Plugins
 
@@ -131,3 +133,5 @@ def refuse_missing_launcher(words: list[str]) -> None:
         if name == "hydra/launcher" and value not in known:
             extras = "joblib and submitit come with pip install 'limner[joblib,submitit]', ray with hydra-ray-launcher"
             raise UserError(f"{word}: there is no such launcher; there are {', '.join(known)}; {extras}")
+        if name in ("hydra.launcher.tasks_per_node", "hydra.launcher.nodes") and value != "1":
+            raise UserError(f"{word}: expected 1: each job starts its own processes (trainer=ddp trainer.devices=N)")

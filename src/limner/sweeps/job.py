@@ -23,7 +23,6 @@ from omegaconf import DictConfig
 
 from limner.errors import UserError
 from limner.files import write_json
-from limner.processes import number
 from limner.reports.source import read_json, read_metrics
 from limner.run import RUN_ENV
 from limner.sweeps.keeper import PATIENCE
@@ -33,7 +32,7 @@ from limner.sweeps.space import is_sweep_key
 TRAIN = [sys.executable, "-m", "limner", "train"]
 LOOK = 0.2  # seconds between two looks at a training
 RANKS = ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_ID")
-"""Of a Slurm job with a single task: Lightning would take that task for all the processes of the training."""
+"""Of a launcher's Slurm job, which has one task: Lightning would take it for all the processes of the training."""
 
 
 def job(config: DictConfig, config_dirs: Sequence[str]) -> float:
@@ -74,10 +73,9 @@ def run_job(config: DictConfig, folder: Path, words: list[str], config_dirs: Seq
             ended |= {"state": "done", "values": values_of(folder, objectives, ended["seconds"])}
         else:
             ended |= {"state": "pruned" if pruned else "failed", "values": None}
-    except UserError as error:
-        ended |= {"state": "failed", "values": None, "reason": str(error)}
-    if number() == 0:  # of a launcher that starts a job several times, once for each of its processes
-        write_json(folder / "job.json", ended)
+    except UserError as error:  # a search cannot use the job; in a grid it has done what it was asked for
+        ended |= {"state": "failed" if sweep else "unscored", "values": None, "reason": str(error)}
+    write_json(folder / "job.json", ended)
     if ended["state"] == "failed":
         why = ended.get("reason") or f"exit code {code}"
         where = f"; see {folder / 'output.txt'}" if sweep else ""
@@ -127,9 +125,7 @@ def run(
 
 def environment() -> dict[str, str]:
     """What a training inherits: neither another run's folder nor the place in a launcher's group of one."""
-    alone = os.environ.get("SLURM_NTASKS", "1") == "1"
-    left = {RUN_ENV, *(RANKS if alone else ())}
-    return {key: value for key, value in os.environ.items() if key not in left}
+    return {key: value for key, value in os.environ.items() if key not in (RUN_ENV, *RANKS)}
 
 
 def stop(process: subprocess.Popen) -> None:

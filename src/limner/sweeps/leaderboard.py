@@ -17,7 +17,7 @@ from limner.reports.source import read_json, read_metrics
 from limner.reports.text_table import markdown
 
 SEED = "seed"
-ORDER = ("done", "pruned", "failed", "lost")
+ORDER = ("done", "unscored", "pruned", "failed", "lost")
 
 
 @dataclass
