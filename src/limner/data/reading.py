@@ -20,6 +20,7 @@ from limner.errors import UserError, listing
 _CHUNK = 1 << 20
 _LONGEST = 1 << 24  # characters of one record: what does not decode within so many is wrong, not merely cut
 _SPACE = re.compile(r"[ \t\n\r]*")
+_SEPARATOR = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -171,7 +172,8 @@ class _Window:
 
     def value(self) -> Any:
         """Decode the next value; what does not decode may be cut by the window's end, so look further first."""
-        self.peek()
+        if self._at >= len(self._text) or self._text[self._at] in " \t\n\r":
+            self.peek()
         while True:
             try:
                 value, end = _decode(self._text, self._at)
@@ -195,7 +197,10 @@ class _Window:
             return
         while True:
             yield self.value()
-            if self.expect(",]") == "]":
+            found = _SEPARATOR.match(self._text, self._at)  # nearly always it stands in the window
+            if found is not None:
+                self._at = found.end()
+            if (found[1] if found is not None else self.expect(",]")) == "]":
                 return
 
     def error(self, message: str, position: int | None = None) -> UserError:

@@ -146,12 +146,10 @@ class _Dialogs:
             raise ValueError
         self.counts.append(len(rounds))
         self.shifts.append(shift)
+        self.question.fromlist(_places(rounds, "question"))
+        self.answer.fromlist(_places(rounds, "answer"))
+        self.gt_index.fromlist(_places(rounds, "gt_index"))
         for said in rounds:
-            self.question.append(said["question"])
-            if said["question"] < 0:
-                raise ValueError
-            self.answer.append(_place(said, "answer"))
-            self.gt_index.append(_place(said, "gt_index"))
             options = said.get("answer_options", [])
             self.option_counts.append(len(options))
             self.options.fromlist(options)  # twice as fast as extend
@@ -282,13 +280,12 @@ def _ends(counts: array) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.array(counts, np.int64))])
 
 
-def _place(said: dict[str, Any], name: str) -> int:
-    """A place that may be missing: -1."""
-    if name not in said:
-        return -1
-    if said[name] < 0:
+def _places(rounds: list[dict[str, Any]], name: str) -> list[int]:
+    """A place of each round; -1 where it is missing, which only a question must not be."""
+    found = [said.get(name, -1) for said in rounds]
+    if min(found) < 0 and (name == "question" or any(said.get(name, 0) < 0 for said in rounds)):
         raise ValueError
-    return said[name]
+    return found
 
 
 def _whole(value: Any, limit: int = 1 << 31) -> bool:

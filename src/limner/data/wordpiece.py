@@ -10,6 +10,7 @@ Ids are those of BERT's uncased tokeniser without special signs. "[SEP]" in a te
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
@@ -27,6 +28,8 @@ from limner.errors import UserError, listing
 
 SIGNS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CHUNK = 10_000  # texts the library is given at once: its results take kilobytes a text
+_PLAIN = re.compile(r"[ -~]*")  # printable ASCII, where BERT's rules for words are the next line
+_WORD = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z ]")
 _CACHE = "wordpiece-1"
 _GET_IT = "download its vocab.txt where there is a network and give the file's path"
 
@@ -153,14 +156,35 @@ class WordPiece:
         return self._tokenizer.encode(_clean(text), add_special_tokens=False).ids
 
     def encode_all(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of many texts: `flat (M,) int32, offsets (N+1,) int64`; text n is `flat[offsets[n]:offsets[n+1]]`."""
+        """Ids of many texts: `flat (M,) int32, offsets (N+1,) int64`; text n is `flat[offsets[n]:offsets[n+1]]`.
+
+        Dialogs repeat their words: each distinct word of plain texts goes through the library once, which is four times
+        faster than every text. The others go through it whole.
+        """
+        known: dict[str, list[int]] = {}
         parts, counts = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
-        texts = map(_clean, texts)
+        texts = iter(texts)
         while chunk := list(islice(texts, _CHUNK)):
-            found = [one.ids for one in self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
-            counts.append(np.fromiter(map(len, found), np.int64, len(found)))
-            parts.append(np.fromiter((number for ids in found for number in ids), np.int32, int(counts[-1].sum())))
+            others = [_clean(text) for text in chunk if not _PLAIN.fullmatch(text)]
+            found = iter(self._tokenizer.encode_batch_fast(others, add_special_tokens=False))
+            flat: list[int] = []
+            ends = []
+            for text in chunk:
+                flat += self._plain(text, known) if _PLAIN.fullmatch(text) else next(found).ids
+                ends.append(len(flat))
+            parts.append(np.array(flat, np.int32))
+            counts.append(np.diff(ends, prepend=0))
         return np.concatenate(parts), np.cumsum(np.concatenate(counts))
+
+    def _plain(self, text: str, known: dict[str, list[int]]) -> list[int]:
+        """Ids of a text of printable ASCII; words are looked up in `known` and added to it."""
+        found: list[int] = []
+        for word in _WORD.findall(text.lower() if self.lowercase else text):
+            ids = known.get(word)
+            if ids is None:
+                ids = known[word] = self._tokenizer.encode(word, add_special_tokens=False).ids
+            found += ids
+        return found
 
     def encode_pool(self, pool: TextPool, *, cache: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
         """`encode_all` of a pool, kept in the folder `cache` and found again by texts and parts."""
