@@ -55,11 +55,10 @@ report: install ## the run as a page with curves and pictures: make report RUN=o
 bench: install ## speed against the straightforward path, ratios measured in one run
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/loader.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa.py
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa_size.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/captioner.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/ciderd.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
-	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial_size.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/full_size.py
 
 lint: install ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

@@ -41,7 +41,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from visdial_size import ANSWERS, DIALOGS, QUESTIONS
 from visdial_work import BASE, TINY, Work, check_alignment, check_gradients
 from vqa import has_bfloat16, matmul_peak, timer
 
@@ -49,7 +48,6 @@ from limner.data.dialog_regions import with_whole_image
 from limner.visdial_optim import BertAdamW
 
 BATCH = 80  # sequences of a published training batch
-TEXTS = DIALOGS + QUESTIONS + ANSWERS  # texts of the real training file
 PARTS = ("evaluate", "train", "dense", "batch", "words", "memory")
 
 
@@ -234,11 +232,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Row]:
         print(f"a training batch of {BATCH} sequences is made in {1e3 * spent:.1f} ms{share}")
     if "words" in options.only:
         first, again, texts = read_words(work)
-        print(
-            f"{texts:,} texts to word parts: {first:.2f} s, {again:.3f} s from the cache; the {TEXTS:,} of VisDial's ",
-            end="",
-        )
-        print(f"training dialogs: {first / texts * TEXTS:.0f} s (extrapolated)")
+        print(f"{texts:,} texts to word parts: {first:.2f} s, {again:.3f} s from the cache; all: full_size.py visdial")
     if "memory" in options.only and (device == "cuda" or Path("/proc/self/clear_refs").exists()):
         print("\npeak memory of a process that makes one step, without its optimiser's state (MB)")
         for part, way, count in (

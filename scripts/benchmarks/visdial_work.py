@@ -7,18 +7,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import made_dialogs
 import numpy as np
 import torch
+from full_size import words_for
 from torch import Tensor, nn
 from visdial_reference import LENGTH, TIED, PlainViLBERT, losses, padded
-from visdial_size import settings, write_files
-from vqa_size import write_store
 
-from limner import visdial_losses
-from limner.data.visdial import VisDialData
+from limner import build, visdial_losses
 from limner.metrics.visdial import ranks
 from limner.models.vilbert import ViLBERT
 from limner.models.vilbert_parts import alignment_in_parts
+from limner.preflight import compose
 from limner.weights.vilbert_importer import export_vilbert
 
 SAMPLE = 1000  # dialogs written
@@ -52,9 +52,10 @@ class Work:
                     nn.init.normal_(parameter, std=0.15)
         self.ours.to(device)
         self.plain: PlainViLBERT | None = None
-        write_files(folder, SAMPLE, np.random.default_rng(0))
-        write_store(folder / "f.h5", SAMPLE)
-        self.data = VisDialData(vocabulary=str(folder / "vocab.txt"), **settings(folder))
+        (folder / made_dialogs.FOLDER).mkdir()
+        share = SAMPLE / made_dialogs.SPLITS["train"]
+        made_dialogs.write(folder / made_dialogs.FOLDER, np.random.default_rng(0), share=share, filled=0)
+        self.data = build.build_data(compose("train", words_for("visdial", folder)))
         self.data.prepare()
         assert self.data.fit is not None
         self.batches = self.data.batches(self.data.fit)

@@ -71,6 +71,19 @@ def test_many_texts_are_the_texts_one_by_one(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_plain_texts_are_what_the_library_makes_of_them(lowercase):
+    """Words that are looked up one by one, against the library on the whole text: all of ASCII and more."""
+    letters = "abcdefghijklmnopqrstuvwxyzABC0123456789é"
+    pieces = WordPiece([*SIGNS, *letters, *(f"##{c}" for c in letters), *"'-[]?", "don", "dog"], lowercase=lowercase)
+    rng, characters = random.Random(1), [chr(code) for code in (*range(130), 0xE9, 0x4E2D, 0x2028, 0xA0)]
+    texts = ["".join(rng.choices(characters, k=rng.randrange(25))) for _ in range(2000)]
+    texts += ["don't", "x-ray's [SEP]", "a" * 100, "a" * 101, "Dog DOG dog", "  ", "a_b"]
+    flat, offsets = pieces.encode_all(texts)
+    whole = [one.ids for one in pieces._tokenizer.encode_batch(texts, add_special_tokens=False)]
+    assert [flat[start:end].tolist() for start, end in pairwise(offsets)] == whole
+
+
 def test_files(tmp_path):
     path = tmp_path / "vocab.txt"
     # BERT's vocabulary has line separators of Unicode among its parts

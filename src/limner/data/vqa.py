@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from limner import submit
-from limner.data import vqa_files
+from limner.data import question_words, vqa_files
 from limner.data.answers import AnswerVocabulary
 from limner.data.loader import BatchLoader
 from limner.data.order import BatchOrder
@@ -50,7 +50,8 @@ class VQAData(RegionData):
             self.words = Vocabulary(self.given["words"])
             self.answers = AnswerVocabulary(self.given["answers"])
         else:
-            self.words = Vocabulary.build(q for name in chosen["words_from"] for q in self.splits[name].questions)
+            read = [self.splits[name].questions for name in chosen["words_from"]]
+            self.words = question_words.vocabulary(read, cache=chosen["cache"])
             self.answers = self.read_answers()
         training = self.training_split()
         if training is not None:
@@ -118,6 +119,7 @@ class VQAData(RegionData):
             question_length=chosen["question_length"],
             unknown=chosen["unknown_words"],
             normalize=chosen["normalize_answers"],
+            cache=chosen["cache"],
         )
 
     def check_learnable(self, items: VQAItems) -> None:

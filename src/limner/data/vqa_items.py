@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from limner.data import question_words
 from limner.data.answers import AnswerVocabulary, SoftTargets, soft_targets
 from limner.data.text import Vocabulary
 from limner.data.tokens import pad_tokens
@@ -24,6 +26,7 @@ class VQAItems:
         question_length: first tokens that are read.
         unknown: what to do with words outside the vocabulary, `skip` or `error`.
         normalize: match normalised answers (see `soft_targets`).
+        cache: folder in which the words' ids are kept; None: nowhere.
     """
 
     def __init__(
@@ -35,10 +38,13 @@ class VQAItems:
         question_length: int,
         unknown: Any,
         normalize: bool,
+        cache: str | Path | None = None,
     ):
         self.split = split
         self.pad, self.labels = words.pad, len(answers)
-        self.tokens, self.offsets = words.encode_all(split.questions, question_length, unknown=unknown)
+        self.tokens, self.offsets = question_words.encoded(
+            split.questions, words, question_length, unknown=unknown, cache=cache
+        )
         self.targets: SoftTargets | None = None
         if split.annotated:
             self.targets = soft_targets(split, answers, normalize=normalize)
