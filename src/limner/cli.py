@@ -17,7 +17,10 @@ COMPOSED = {
 }
 PLAIN = {
     "features": ("limner.data.features.command", "feature stores: limner features check|info|convert|extract"),
-    "data": ("limner.data.command", "data sets made here: limner data toy|easy-vqa DIR"),
+    "data": (
+        "limner.data.command",
+        "data: published (get), one's own (init, check), drawn (toy): limner data get vqa_v2",
+    ),
     "import": (
         "limner.weights.command",
         "published checkpoints: limner import hu-vqa|vilbert|bert FILE --to DIR",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -13,6 +14,15 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+Fault = Callable[[UserError], None]  # what a reader does with a fault that the records after it do not hang on
+
+
+def refuse(error: UserError) -> NoReturn:
+    """The usual `Fault`: raises it. One that returns (`limner data check`) gets every fault, and what is wrong is left
+    out."""
+    raise error
 
 
 def listing(items: Iterable[object], total: int | None = None, show: int = 5) -> str:

@@ -199,7 +199,9 @@ def filled(command: str, folder: Path) -> str:
         command += f" --feature-dim 6 --region-classes 5 --model {' '.join(told)}"
     if command.startswith("limner evaluate model=models/basemodel"):
         command += " data.max_length=60"
-    if re.match(r"limner train .*experiment=", command) and "--cfg" not in command:
+    if "experiment=visdial_own" in command:
+        command += " logger=files trainer.max_epochs=1 trainer.threads=1"
+    elif re.match(r"limner train .*experiment=", command) and "--cfg" not in command:
         kind = re.search(r"experiment=(?:toy_)?(caption|visdial)", command)
         command += " " + {None: SMALL, "caption": SMALL_CAPTIONS, "visdial": SMALL_DIALOGS}[kind and kind[1]]
         if "experiment=visdial_dense" in command:

@@ -55,7 +55,7 @@ BAD = {
     f"{TOY} callbacks.monitor=train/loss": ["expected a validation metric"],
     f"{TOY} model.attention=none model.classifier=two_stream data.features=[]": ["two_stream needs an image"],
     f"{TOY} data.folder=nowhere": ["data.questions.train: there is no file nowhere/", "limner data toy nowhere"],
-    "experiment=vqa_updown paths.data=nowhere": ["there is no file nowhere/vqa_v2/", "limner data get vqa_v2 --to nowhere/"],
+    "experiment=vqa_updown paths.data=nowhere": ["nowhere/vqa_v2/", "limner data get vqa_v2 --to nowhere/"],
     f"{TOY} resume=nowhere": ["nowhere is not a run folder", "limner ls"],
 }  # fmt: skip
 

@@ -23,7 +23,7 @@ import numpy as np
 from limner.data.cache import cached, content_key
 from limner.data.caption_split import CaptionSplit, distinct_images, spans
 from limner.data.reading import json_members
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 
 _CACHE = "captions-1"  # a new number whenever the arrays change
 _KINDS = (
@@ -76,7 +76,12 @@ def load_captions(
 
 
 def read_captions(
-    path: str | Path, *, tokens: str = "file", image_ids: str = "id", cache: str | Path | None = None
+    path: str | Path,
+    *,
+    tokens: str = "file",
+    image_ids: str = "id",
+    cache: str | Path | None = None,
+    fault: Fault = refuse,
 ) -> CaptionFile:
     """A whole caption file, plain or .gz.
 
@@ -85,6 +90,7 @@ def read_captions(
     image_ids: "id": the file's ids; in a Karpathy file `cocoid`, or `imgid` where there is none (Flickr). "filename":
       the digits at the end of the file's name, as `limner features extract` numbers pictures.
     cache: folder in which the arrays are kept, found again by the content of the file; None: no cache.
+    fault: what is done with a fault of an image or a caption; without a cache, it may collect them.
 
     Raises `UserError` (one line: file, place, found, expected): missing or damaged file, invalid JSON, none of the
     three kinds, a field that is missing or of another type, an image id that stands twice, a caption of no image.
@@ -94,7 +100,7 @@ def read_captions(
             raise UserError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        file = _Reader(path, own_tokens=tokens == "file", by_name=image_ids == "filename").finish()
+        file = _Reader(path, own_tokens=tokens == "file", by_name=image_ids == "filename", fault=fault).finish()
         split = file.whole
         arrays = {name: getattr(split, name) for name in ("image_id", "first", "tokens", "offsets", "text", "where")}
         return {**arrays, "part": file.part}, {"words": split.words, "parts": file.parts}
@@ -114,8 +120,8 @@ def read_captions(
 class _Reader:
     """Collects images and captions as they stream by."""
 
-    def __init__(self, path: str | Path, *, own_tokens: bool, by_name: bool) -> None:
-        self.path, self.own_tokens, self.by_name = path, own_tokens, by_name
+    def __init__(self, path: str | Path, *, own_tokens: bool, by_name: bool, fault: Fault) -> None:
+        self.path, self.own_tokens, self.by_name, self.fault = path, own_tokens, by_name, fault
         self.images, self.numbers = array("q"), array("q")  # ids by which captions find them, ids they get
         self.parts, self.part = _numbering(), array("i")
         self.owners = array("q")  # image of each caption
@@ -139,7 +145,7 @@ class _Reader:
                 self.read_annotations(value)
             elif (number := self.id_of(name)) is not None:
                 own.append(name)
-                self.own(number, value, f"{self.path}: image {name}")
+                self.whole_or_fault(self.own, number, value, f"{self.path}: image {name}")
                 continue
             other.append(name)
         if karpathy and annotated:
@@ -152,6 +158,13 @@ class _Reader:
         if not self.images and not self.owners:
             raise UserError(f"{self.path}: holds no images")
 
+    def whole_or_fault(self, read: Callable[..., None], *arguments: Any) -> None:
+        """Reads a record; a fault in it is the record's own."""
+        try:
+            read(*arguments)
+        except UserError as error:
+            self.fault(error)
+
     def id_of(self, name: str) -> int | None:
         """The image id that a key of one's own file stands for."""
         if self.by_name:
@@ -163,39 +176,36 @@ class _Reader:
         karpathy = False
         for index, record in enumerate(records):
             where = f"{self.path}: images[{index}]"
-            if not isinstance(record, dict):
-                raise UserError(f"{where}: found {_short(record)}, expected an object")
-            if index == 0:
+            if index == 0 and isinstance(record, dict):
                 karpathy = "sentences" in record or "split" in record
-            if karpathy:
-                self.karpathy(record, where)
-            else:
-                self.image(_whole(record, "id", where), record, "file_name", where)
+            self.whole_or_fault(self.karpathy if karpathy else self.coco, record, where)
         return karpathy
 
     # --- images ---
 
+    def coco(self, record: Any, where: str) -> None:
+        """An image of a COCO file."""
+        self.image(_whole(_object(record, where), "id", where), record, "file_name", where)
+
     def image(self, number: int, record: dict[str, Any], name: str, where: str) -> None:
         """An image; `name` is the field with the name of its file."""
+        text = record.get(name)
+        digits = number if not self.by_name else _digits_of(text) if isinstance(text, str) else None
+        if digits is None:
+            raise UserError(f"{where}: {_found(record, name)}, expected the name of a file with digits at its end")
         self.images.append(number)
-        if self.by_name:
-            text = record.get(name)
-            digits = _digits_of(text) if isinstance(text, str) else None
-            if digits is None:
-                raise UserError(f"{where}: {_found(record, name)}, expected the name of a file with digits at its end")
-            number = digits
-        self.numbers.append(number)
+        self.numbers.append(digits)
 
-    def karpathy(self, record: dict[str, Any], where: str) -> None:
+    def karpathy(self, record: Any, where: str) -> None:
         """An image of a Karpathy file and its captions."""
-        number = _whole(record, "cocoid" if "cocoid" in record else "imgid", where)
+        number = _whole(_object(record, where), "cocoid" if "cocoid" in record else "imgid", where)
         where = f"{where} (id {number})"
-        self.image(number, record, "filename", where)
         split, sentences = record.get("split"), record.get("sentences")
         if not isinstance(split, str):
             raise UserError(f"{where}: {_found(record, 'split')}, expected a name such as 'train'")
         if not isinstance(sentences, list):
             raise UserError(f"{where}: {_found(record, 'sentences')}, expected a list")
+        self.image(number, record, "filename", where)
         self.part.append(self.parts[split])
         for place, sentence in enumerate(sentences):
             try:
@@ -204,7 +214,7 @@ class _Reader:
                 self.caption(number, raw, words)
             except (KeyError, TypeError, AttributeError):
                 expected = 'expected {"raw": "A dog.", "tokens": ["a", "dog"]}'
-                raise UserError(f"{where}: sentences[{place}]: found {_short(sentence)}, {expected}") from None
+                self.fault(UserError(f"{where}: sentences[{place}]: found {_short(sentence)}, {expected}"))
 
     def own(self, number: int, captions: Any, where: str) -> None:
         """An image of one's own file and its captions."""
@@ -213,22 +223,24 @@ class _Reader:
         if not isinstance(captions, Iterator):
             raise UserError(f"{where}: found {_short(captions)}, expected a list of captions")
         for place, caption in enumerate(captions):
-            if not isinstance(caption, str):
-                raise UserError(f"{where}: caption {place} is {_short(caption)}, expected a text")
-            self.caption(number, caption)
+            if isinstance(caption, str):
+                self.caption(number, caption)
+            else:
+                self.fault(UserError(f"{where}: caption {place} is {_short(caption)}, expected a text"))
 
     # --- captions ---
 
     def read_annotations(self, records: Iterator[Any]) -> None:
         """The key "annotations" of a COCO file."""
         for index, record in enumerate(records):
-            where = f"{self.path}: annotations[{index}]"
-            if not isinstance(record, dict):
-                raise UserError(f"{where}: found {_short(record)}, expected an object with image_id and caption")
-            number = _whole(record, "image_id", where)
-            if not isinstance(record.get("caption"), str):
-                raise UserError(f"{where} (image_id {number}): {_found(record, 'caption')}, expected a text")
-            self.caption(number, record["caption"])
+            self.whole_or_fault(self.annotation, record, f"{self.path}: annotations[{index}]")
+
+    def annotation(self, record: Any, where: str) -> None:
+        """A caption of a COCO file."""
+        number = _whole(_object(record, where, " with image_id and caption"), "image_id", where)
+        if not isinstance(record.get("caption"), str):
+            raise UserError(f"{where} (image_id {number}): {_found(record, 'caption')}, expected a text")
+        self.caption(number, record["caption"])
 
     def caption(self, image: int, raw: str, words: list[str] | None = None) -> None:
         """A caption and its words (None: the COCO tokeniser's). `TypeError` when `words` are no words."""
@@ -265,7 +277,7 @@ class _Reader:
                 raise UserError(f"{self.path}: lists no images with their file_name, which image_ids=filename needs")
             images = numbers = np.unique(owners)
         order = np.argsort(numbers, kind="stable")
-        distinct_images(numbers[order], self.path)
+        distinct_images(numbers[order], self.path, fault=self.fault)
         owner = np.argsort(order)[self.places(images, owners)]  # each caption's image, as a place among ascending ids
         captions = np.argsort(owner, kind="stable")
         first = np.zeros(len(images) + 1, np.int64)
@@ -281,12 +293,12 @@ class _Reader:
     def places(self, images: np.ndarray, owners: np.ndarray) -> np.ndarray:
         """The place in `images` of each caption's image."""
         order = np.argsort(images, kind="stable")
-        distinct_images(images[order], self.path)
+        distinct_images(images[order], self.path, fault=self.fault)
         found = order[np.searchsorted(images, owners, sorter=order).clip(max=len(images) - 1)]
         lost = np.unique(owners[images[found] != owners])
         if len(lost):
             few = listing(lost[:5].tolist(), len(lost))
-            raise UserError(f"{self.path}: captions of images that its list 'images' has not: ids {few}")
+            self.fault(UserError(f"{self.path}: captions of images that its list 'images' has not: ids {few}"))
         return found
 
 
@@ -302,6 +314,12 @@ def _digits_of(name: str) -> int | None:
     from limner.extract.run import image_id
 
     return image_id(Path(name))
+
+
+def _object(record: Any, where: str, fields: str = "") -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: found {_short(record)}, expected an object{fields}")
+    return record
 
 
 def _whole(record: dict[str, Any], name: str, where: str) -> int:

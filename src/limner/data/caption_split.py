@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +102,12 @@ def join(splits: Sequence[CaptionSplit]) -> CaptionSplit:
     return whole.take(order)
 
 
-def distinct_images(ids: np.ndarray, source: object) -> None:
-    """Refuses ascending image ids of which one stands twice; the line names the source."""
+def distinct_images(ids: np.ndarray, source: object, *, fault: Fault = refuse) -> None:
+    """A fault when one of ascending image ids stands twice; the line names the source."""
     twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
     if len(twice):
         few = listing(twice[:5].tolist(), len(twice))
-        raise UserError(f"{source}: image ids stand twice: {few}; give all captions of an image in one place")
+        fault(UserError(f"{source}: image ids stand twice: {few}; give all captions of an image in one place"))
 
 
 def spans(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,6 +68,10 @@ class TextWriter:
         self._text += written
         self._sizes.append(len(written))
 
+    def cut(self, count: int) -> None:
+        """Forgets all but the first texts."""
+        del self._text[len(self._text) - sum(self._sizes[count:]) :], self._sizes[count:]
+
     def pool(self) -> TextPool:
         """All texts added."""
         offsets = np.zeros(len(self._sizes) + 1, np.int64)

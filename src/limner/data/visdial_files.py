@@ -23,7 +23,7 @@ from limner.data.cache import cached, content_key
 from limner.data.reading import json_members, json_records
 from limner.data.text_pool import TextWriter
 from limner.data.visdial_split import VisDialSplit, distinct_images, join
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 
 __all__ = ["VisDialSplit", "from_dialogs", "join", "load_split"]
 
@@ -34,7 +34,11 @@ _RELEVANCE = ("gt_relevance", "relevance")
 
 
 def load_split(
-    dialogs: str | Path, dense: str | Path | None = None, *, cache: str | Path | None = None
+    dialogs: str | Path,
+    dense: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    fault: Fault = refuse,
 ) -> VisDialSplit:
     """Read a dialog file and its dense annotations, plain or .gz.
 
@@ -43,6 +47,7 @@ def load_split(
     dense: dense annotations of any of its dialogs; None: none. Those of images that the dialog file has not (the
       processed files are shorter) are left out and counted as `unmatched`.
     cache: folder in which the arrays are kept, found again by the content of the two files; None: no cache.
+    fault: what is done with a fault of a dialog or of its annotations; without a cache, it may collect them.
 
     Raises `UserError` (one line: file, place, found, expected): missing or damaged file, invalid JSON, another kind of
     file, a field that is missing or of another kind, a place outside the pools, an image id that stands twice, dense
@@ -50,8 +55,8 @@ def load_split(
     """
 
     def build() -> tuple[dict[str, np.ndarray], None]:
-        split = _read_dialogs(dialogs)
-        return (split if dense is None else _with_dense(split, dense, dialogs)).arrays(), None
+        split = _read_dialogs(dialogs, fault)
+        return (split if dense is None else _with_dense(split, dense, dialogs, fault)).arrays(), None
 
     key = "" if cache is None else f"{_CACHE}-{content_key(dialogs, dense)}"
     arrays, _ = cached(cache, key, build)
@@ -95,8 +100,8 @@ def from_dialogs(dialogs: Iterable[Mapping[str, Any]], source: str = "dialogs") 
     return reader.finish()
 
 
-def _read_dialogs(path: str | Path) -> VisDialSplit:
-    reader = _Dialogs(f"{path}: data.dialogs")
+def _read_dialogs(path: str | Path, fault: Fault) -> VisDialSplit:
+    reader = _Dialogs(f"{path}: data.dialogs", fault)
     found = []
     for name, value in json_members(path, expected=_KIND, inside="data", next_step=_NEXT_STEP):
         found.append(name)
@@ -106,7 +111,8 @@ def _read_dialogs(path: str | Path) -> VisDialSplit:
             writer = getattr(reader, name.removeprefix("data."))
             for index, text in enumerate(value):
                 if not isinstance(text, str):
-                    raise UserError(f"{path}: {name}[{index}]: found {_short(text)}, expected a text")
+                    fault(UserError(f"{path}: {name}[{index}]: found {_short(text)}, expected a text"))
+                    text = ""  # the texts behind it keep their places
                 writer.add(text)
         elif name == "data.dialogs":
             for index, record in enumerate(value):
@@ -121,8 +127,8 @@ def _read_dialogs(path: str | Path) -> VisDialSplit:
 class _Dialogs:
     """Collects dialogs as they stream by."""
 
-    def __init__(self, source: str) -> None:
-        self.source = source
+    def __init__(self, source: str, fault: Fault = refuse) -> None:
+        self.source, self.fault = source, fault
         self.questions, self.answers, self.captions = TextWriter(), TextWriter(), TextWriter()
         self.images, self.counts, self.shifts = array("q"), array("q"), array("i")
         self.question, self.answer, self.gt_index = array("i"), array("i"), array("i")
@@ -130,10 +136,18 @@ class _Dialogs:
 
     def add(self, record: Any, index: int) -> None:
         """One dialog."""
+        growing = (self.images, self.counts, self.shifts, self.question, self.answer, self.gt_index, self.option_counts,
+                   self.options)  # fmt: skip
+        before, captions = [len(column) for column in growing], len(self.captions)
         try:
             self._add(record)
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
-            raise self._wrong(record, index) from None
+            generic = UserError(f"{self.source}[{index}]: found {_short(record)}, expected a dialog of VisDial")
+            for error in list(self._wrong(record, index)) or [generic]:
+                self.fault(error)
+            for column, length in zip(growing, before):  # nothing of it is kept
+                del column[length:]
+            self.captions.cut(captions)
 
     def _add(self, record: dict[str, Any]) -> None:
         if type(record["image_id"]) is not int:
@@ -156,29 +170,36 @@ class _Dialogs:
             if not options and "answer_options" in said:
                 raise ValueError
 
-    def _wrong(self, record: Any, index: int) -> UserError:
+    def _wrong(self, record: Any, index: int) -> Iterator[UserError]:
+        """All that is wrong with a dialog that `_add` did not take."""
         where = f"{self.source}[{index}]"
         if not isinstance(record, dict):
-            return UserError(f"{where}: found {_short(record)}, expected an object with image_id, caption and dialog")
-        if not _whole(record.get("image_id"), 1 << 63):
-            return UserError(f"{where}: {_found(record, 'image_id')}, expected a whole number")
-        where += f" (image_id {record['image_id']})"
+            yield UserError(f"{where}: found {_short(record)}, expected an object with image_id, caption and dialog")
+            return
+        if _whole(record.get("image_id"), 1 << 63):
+            where += f" (image_id {record['image_id']})"
+        else:
+            yield UserError(f"{where}: {_found(record, 'image_id')}, expected a whole number")
         rounds = record.get("dialog")
         if not isinstance(record.get("caption"), str):
-            return UserError(f"{where}: {_found(record, 'caption')}, expected a text")
+            yield UserError(f"{where}: {_found(record, 'caption')}, expected a text")
         if not isinstance(rounds, list) or not rounds:
-            return UserError(f"{where}: {_found(record, 'dialog')}, expected a list of rounds")
+            yield UserError(f"{where}: {_found(record, 'dialog')}, expected a list of rounds")
+            return
         for number, said in enumerate(rounds, start=1):
             if not isinstance(said, dict):
-                return UserError(f"{where}: round {number} is {_short(said)}, expected an object with a question")
+                yield UserError(f"{where}: round {number} is {_short(said)}, expected an object with a question")
+                continue
             for name in ("question", "answer", "gt_index"):
                 if (name in said or name == "question") and not (_whole(said.get(name)) and said[name] >= 0):
-                    return UserError(f"{where}: round {number}: {_found(said, name)}, expected a place: 0, 1, 2, ...")
+                    yield UserError(f"{where}: round {number}: {_found(said, name)}, expected a place: 0, 1, 2, ...")
             options = said.get("answer_options")
             if "answer_options" in said and not (isinstance(options, list) and options and all(map(_whole, options))):
                 expected = "expected a list of places in data.answers"
-                return UserError(f"{where}: round {number}: {_found(said, 'answer_options')}, {expected}")
-        return UserError(f"{where}: {_found(record, 'round_id')}, expected a number of rounds, {len(rounds)} or more")
+                yield UserError(f"{where}: round {number}: {_found(said, 'answer_options')}, {expected}")
+        if "round_id" in record and not (_whole(record["round_id"]) and record["round_id"] >= len(rounds)):
+            expected = f"expected a number of rounds, {len(rounds)} or more"
+            yield UserError(f"{where}: {_found(record, 'round_id')}, {expected}")
 
     def finish(self) -> VisDialSplit:
         """The arrays."""
@@ -199,7 +220,7 @@ class _Dialogs:
             np.zeros(0, np.int64),
             np.zeros(0, np.float32),
         )
-        distinct_images(split.image_id, self.source)
+        distinct_images(split.image_id, self.source, fault=self.fault)
         self._check(split)
         return split
 
@@ -220,42 +241,54 @@ class _Dialogs:
             if len(wrong):
                 where = f"image {split.image_id[split.dialog[wrong[0]]]}, round {split.round_id[wrong[0]]}"
                 more = f" (and {len(wrong) - 1:,} more rounds)" if len(wrong) > 1 else ""
-                raise UserError(f"{self.source}: {where}: {told}{more}; is the file whole?")
+                self.fault(UserError(f"{self.source}: {where}: {told}{more}; is the file whole?"))
 
 
-def _with_dense(split: VisDialSplit, path: str | Path, dialogs: str | Path) -> VisDialSplit:
+def _with_dense(split: VisDialSplit, path: str | Path, dialogs: str | Path, fault: Fault) -> VisDialSplit:
     """A split with its dense annotations."""
     place = {image: index for index, image in enumerate(split.image_id.tolist())}
     found: dict[int, np.ndarray] = {}
     unmatched = 0
     for index, record in enumerate(json_records(path, None, next_step=_NEXT_STEP)):
-        where = f"{path}: record {index}"
-        if not isinstance(record, dict) or not (_whole(record.get("image_id"), 1 << 63) and "round_id" in record):
-            expected = 'expected {"image_id": 1, "round_id": 1, "gt_relevance": [numbers]}'
-            raise UserError(f"{where}: found {_short(record)}, {expected}")
-        where += f" (image_id {record['image_id']})"
-        dialog = place.get(record["image_id"])
-        if dialog is None:
-            unmatched += 1
-            continue
-        first, last = int(split.first[dialog]), int(split.first[dialog + 1])
-        low, high = 1 + int(split.shift[dialog]), last - first + int(split.shift[dialog])
-        if not _whole(record["round_id"]) or not low <= record["round_id"] <= high:
-            raise UserError(f"{where}: {_found(record, 'round_id')}, but its dialog has the rounds {low} to {high}")
-        number = first + record["round_id"] - low
-        values = _relevance(record, int(split.option_counts[number]), where)
-        if number in found:
-            raise UserError(f"{where}: round {record['round_id']} of this image stands twice; expected it once")
-        found[number] = values
+        try:
+            judged = _judged(record, split, place, f"{path}: record {index}")
+            if judged is None:
+                unmatched += 1
+                continue
+            number, values = judged
+            if number in found:
+                told = f"round {record['round_id']} of this image stands twice; expected it once"
+                raise UserError(f"{path}: record {index} (image_id {record['image_id']}): {told}")
+            found[number] = values
+        except UserError as error:
+            fault(error)
     if not found:
-        raise UserError(f"{path}: none of its {unmatched:,} images is in {dialogs}; give two files of the same split")
+        told = f"none of its {unmatched:,} images is in {dialogs}; give two files of the same split"
+        fault(UserError(f"{path}: {told}"))
     order = sorted(found)
     arrays = split.arrays() | {
         "dense": np.array(order, np.int64),
-        "relevance": np.concatenate([found[number] for number in order]),
+        "relevance": np.concatenate([np.zeros(0, np.float32), *(found[number] for number in order)]),
         "unmatched": np.array(unmatched),
     }
     return VisDialSplit.from_arrays(arrays)
+
+
+def _judged(record: Any, split: VisDialSplit, place: dict[int, int], where: str) -> tuple[int, np.ndarray] | None:
+    """`(round, relevances)` of a record; None when its image is not among the dialogs."""
+    if not isinstance(record, dict) or not (_whole(record.get("image_id"), 1 << 63) and "round_id" in record):
+        expected = 'expected {"image_id": 1, "round_id": 1, "gt_relevance": [numbers]}'
+        raise UserError(f"{where}: found {_short(record)}, {expected}")
+    where += f" (image_id {record['image_id']})"
+    dialog = place.get(record["image_id"])
+    if dialog is None:
+        return None
+    first, last = int(split.first[dialog]), int(split.first[dialog + 1])
+    low, high = 1 + int(split.shift[dialog]), last - first + int(split.shift[dialog])
+    if not _whole(record["round_id"]) or not low <= record["round_id"] <= high:
+        raise UserError(f"{where}: {_found(record, 'round_id')}, but its dialog has the rounds {low} to {high}")
+    number = first + record["round_id"] - low
+    return number, _relevance(record, int(split.option_counts[number]), where)
 
 
 def _relevance(record: dict[str, Any], options: int, where: str) -> np.ndarray:

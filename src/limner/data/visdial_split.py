@@ -11,7 +11,7 @@ import numpy as np
 
 from limner.data.caption_split import spans
 from limner.data.text_pool import TextPool, join_pools
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,10 +210,10 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     return [0, *np.cumsum(sizes).tolist()][:-1]
 
 
-def distinct_images(ids: np.ndarray, source: object) -> None:
-    """Refuses image ids of which one stands twice; the line names the source."""
+def distinct_images(ids: np.ndarray, source: object, *, fault: Fault = refuse) -> None:
+    """A fault when one of some image ids stands twice; the line names the source."""
     values, counts = np.unique(ids, return_counts=True)
     twice = values[counts > 1]
     if len(twice):
         few = listing(twice[:5].tolist(), len(twice))
-        raise UserError(f"{source}: image ids stand twice: {few}; VisDial has one dialog an image")
+        fault(UserError(f"{source}: image ids stand twice: {few}; VisDial has one dialog an image"))

@@ -19,7 +19,7 @@ import numpy as np
 from limner.data.cache import cached, content_key
 from limner.data.reading import json_records
 from limner.data.vqa_split import VQASplit, distinct_ids, join
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 from limner.files import whole
 
 __all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write_annotations", "write_questions"]
@@ -30,7 +30,11 @@ _NEXT_STEP = "check the path; limner data get vqa_v2 fetches the official files"
 
 
 def load_split(
-    questions: str | Path, annotations: str | Path | None = None, *, cache: str | Path | None = None
+    questions: str | Path,
+    annotations: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    fault: Fault = refuse,
 ) -> VQASplit:
     """Read the official files, plain or .gz.
 
@@ -40,16 +44,17 @@ def load_split(
       one's own): the first most frequent answer and the type "unspecified" stand in. Two to any number of answers are
       read as they are; a single answer stands for ten people who agree, as published converters of Visual Genome do.
     cache: folder in which the parsed arrays are kept, found again by the content of the two files; None: no cache.
+    fault: what is done with a fault; without a cache, it may collect them.
 
     Raises `UserError` (one line: file, record, found, expected): missing or damaged file, invalid JSON, wrong key at
     the top, missing field or field of another kind, empty question, no answer, an id that stands twice, questions
     and annotations that do not belong together.
     """
     if cache is None:
-        return _parse(questions, annotations)
+        return _parse(questions, annotations, fault)
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        named = dict(_parse(questions, annotations).named())
+        named = dict(_parse(questions, annotations, refuse).named())
         arrays = {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
         return arrays, {name: value for name, value in named.items() if isinstance(value, list)}
 
@@ -57,12 +62,14 @@ def load_split(
     return VQASplit(**arrays, **lists)  # type: ignore[arg-type]
 
 
-def _parse(questions: str | Path, annotations: str | Path | None) -> VQASplit:
-    ids, images, texts = read_questions(questions)
+def _parse(questions: str | Path, annotations: str | Path | None, fault: Fault) -> VQASplit:
+    ids, images, texts = read_questions(questions, fault=fault)
     if annotations is None:
         return VQASplit(ids, images, texts)
-    found = _Annotations(annotations)
-    order = _align(questions, ids, images, annotations, found.ids, found.images)
+    found = _Annotations(annotations, fault)
+    kept, order = _align(questions, ids, images, annotations, found.ids, found.images, fault)
+    if len(kept) < len(ids):
+        ids, images, texts = ids[kept], images[kept], [texts[place] for place in kept.tolist()]
     return VQASplit(
         ids,
         images,
@@ -77,28 +84,37 @@ def _parse(questions: str | Path, annotations: str | Path | None) -> VQASplit:
     )
 
 
-def read_questions(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """A question file: question ids (Q,) int64, image ids (Q,) int64, texts. Raises as `load_split`."""
-    ids, images, texts = array("q"), array("q"), []
+def read_questions(path: str | Path, *, fault: Fault = refuse) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """A question file: question ids (Q,) int64, image ids (Q,) int64, texts. Arguments and errors as `load_split`."""
+    ids, images = array("q"), array("q")
+    texts: list[str] = []
     for index, record in enumerate(json_records(path, "questions", next_step=_NEXT_STEP)):
-        _append_ids(record, ids, images, path, "questions", index)
-        text = record.get("question")
-        if not isinstance(text, str) or not text.strip():
-            where = f"{path}: questions[{index}] (question_id {ids[-1]})"
-            raise UserError(f"{where}: field 'question' is {_short(text)}, expected a text")
-        texts.append(text)
-    return distinct_ids(ids, path), np.array(images, np.int64), texts
+        wrong = _ids_faults(record, f"{path}: questions[{index}]")
+        text = record.get("question") if isinstance(record, dict) else ""
+        if isinstance(record, dict) and (not isinstance(text, str) or not text.strip()):
+            where = f"{path}: questions[{index}] (question_id {_short(record.get('question_id'))})"
+            wrong.append(f"{where}: field 'question' is {_short(text)}, expected a text")
+        if wrong:
+            for line in wrong:
+                fault(UserError(line))
+            continue
+        ids.append(record["question_id"])
+        images.append(record["image_id"])
+        texts.append(record["question"])
+    return distinct_ids(ids, path, fault=fault), np.array(images, np.int64), texts
 
 
-def _append_ids(record: Any, ids: array, images: array, path: str | Path, key: str, index: int) -> None:
+def _ids_faults(record: Any, where: str) -> list[str]:
+    """What is wrong with the ids of a record."""
     if not isinstance(record, dict):
-        raise UserError(f"{path}: {key}[{index}]: found {_short(record)}, expected an object with the fields of VQA v2")
-    for name, target in (("question_id", ids), ("image_id", images)):
+        return [f"{where}: found {_short(record)}, expected an object with the fields of VQA v2"]
+    wrong = []
+    for name in ("question_id", "image_id"):
         value = record.get(name)
         if type(value) is not int or abs(value) >= 1 << 63:
             found = f"is {_short(value)}" if name in record else "is missing"
-            raise UserError(f"{path}: {key}[{index}]: field {name!r} {found}, expected a whole number")
-        target.append(value)
+            wrong.append(f"{where}: field {name!r} {found}, expected a whole number")
+    return wrong
 
 
 def _short(value: Any) -> str:
@@ -113,24 +129,25 @@ def _align(
     annotations: str | Path,
     ids_a: np.ndarray,
     images_a: np.ndarray,
-) -> np.ndarray:
-    """Places of the annotations in the order of the questions."""
+    fault: Fault,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the questions that have annotations, and of these annotations in the order of the questions."""
     for name, missing in (
         (f"questions without annotations ({annotations})", np.setdiff1d(ids, ids_a)),
         (f"annotations without questions ({questions})", np.setdiff1d(ids_a, ids)),
     ):
         if len(missing):
             first = listing(missing[:5].tolist(), len(missing))
-            raise UserError(f"{questions}, {annotations}: {name}: {first}; give two files of the same split")
+            fault(UserError(f"{questions}, {annotations}: {name}: {first}; give two files of the same split"))
+    kept = np.flatnonzero(np.isin(ids, ids_a))
     order_a = np.argsort(ids_a, kind="stable")
-    order = order_a[np.searchsorted(ids_a, ids, sorter=order_a)]
-    other = np.flatnonzero(images_a[order] != images)
+    order = order_a[np.searchsorted(ids_a, ids[kept], sorter=order_a)]
+    other = kept[images_a[order] != images[kept]]
     if len(other):
         first = listing(ids[other[:5]].tolist(), len(other))
-        raise UserError(
-            f"{questions}, {annotations}: image_id differs for questions {first}; give two files of one split"
-        )
-    return order
+        line = f"{questions}, {annotations}: image_id differs for questions {first}; give two files of one split"
+        fault(UserError(line))
+    return kept, order
 
 
 def _numbering() -> defaultdict[str, int]:
@@ -143,8 +160,8 @@ def _numbering() -> defaultdict[str, int]:
 class _Annotations:
     """Collects the annotation records as they stream by."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, fault: Fault) -> None:
+        self.path, self.fault = path, fault
         self.strings = _numbering()
         self.names = {"answer_type": _numbering(), "question_type": _numbering()}
         self._types = {"answer_type": array("i"), "question_type": array("i")}
@@ -155,46 +172,55 @@ class _Annotations:
         ]
         ids, images = array("q"), array("q")
         for index, record in enumerate(json_records(path, "annotations", next_step=_NEXT_STEP)):
-            _append_ids(record, ids, images, path, "annotations", index)
-            try:
-                self._add(record)
-            except (KeyError, TypeError, AttributeError):
-                raise self._wrong(record, f"{path}: annotations[{index}] (question_id {ids[-1]})") from None
-        self.ids, self.images = distinct_ids(ids, path), np.array(images, np.int64)
+            where = f"{path}: annotations[{index}]"
+            wrong = _ids_faults(record, where)
+            if not wrong:
+                try:
+                    self._add(record)
+                except (KeyError, TypeError, AttributeError):
+                    wrong = self._wrong(record, f"{where} (question_id {record['question_id']})")
+            if wrong:
+                for line in wrong:
+                    fault(UserError(line))
+                continue
+            ids.append(record["question_id"])
+            images.append(record["image_id"])
+        self.ids, self.images = distinct_ids(ids, path, fault=fault), np.array(images, np.int64)
 
     def _add(self, record: dict[str, Any]) -> None:
         given = [item["answer"] for item in record["answers"]]
         if not given:
             raise TypeError
         "".join(given)  # the fastest way to see that all are texts
-        row = [self.strings[text] for text in given]
+        types = [record.get(name, "") for name, _, _ in self._columns]
+        "".join(types)
+        row = [self.strings[text] for text in given]  # nothing is kept of a record before all of it was looked at
         self._flat.extend(row * ANSWERS if len(row) == 1 else row)
         self._counts.append(ANSWERS if len(row) == 1 else len(row))
-        for name, numbering, column in self._columns:
-            if name in record:
-                value = record[name]
-                value.lower()  # a text: anything else is a wrong record
-                column.append(numbering[value])
-            else:
-                column.append(-1)
+        for (name, numbering, column), value in zip(self._columns, types):
+            column.append(numbering[value] if name in record else -1)
 
-    def _wrong(self, record: dict[str, Any], where: str) -> UserError:
+    def _wrong(self, record: dict[str, Any], where: str) -> list[str]:
+        """All that is wrong with a record that `_add` did not take."""
         answers = record.get("answers")
+        wrong = []
         if not isinstance(answers, list) or not answers:
             found = f"is {_short(answers)}" if "answers" in record else "is missing"
-            return UserError(f"{where}: field 'answers' {found}, expected a list of one to ten answers")
-        for place, item in enumerate(answers):
+            wrong.append(f"{where}: field 'answers' {found}, expected a list of one to ten answers")
+        for place, item in enumerate(answers if isinstance(answers, list) else []):
             if not isinstance(item, dict) or not isinstance(item.get("answer"), str):
-                return UserError(f'{where}: answers[{place}] is {_short(item)}, expected {{"answer": "some text"}}')
-        for name in ("multiple_choice_answer", "answer_type", "question_type"):
-            if name in record and not isinstance(record[name], str):
-                return UserError(f"{where}: field {name!r} is {_short(record[name])}, expected a text")
-        return UserError(f"{where}: found {_short(record)}, expected an annotation of VQA v2")
+                wrong.append(f'{where}: answers[{place}] is {_short(item)}, expected {{"answer": "some text"}}')
+        wrong += [
+            f"{where}: field {name!r} is {_short(record[name])}, expected a text"
+            for name in ("multiple_choice_answer", "answer_type", "question_type")
+            if name in record and not isinstance(record[name], str)
+        ]
+        return wrong or [f"{where}: found {_short(record)}, expected an annotation of VQA v2"]
 
     def answers(self) -> np.ndarray:
         """(Q, W) int32, -1 behind the last answer."""
         counts = np.array(self._counts)
-        table = np.full((len(counts), max(ANSWERS, int(counts.max()))), -1, np.int32)
+        table = np.full((len(counts), max(ANSWERS, int(counts.max(initial=0)))), -1, np.int32)
         table[np.arange(table.shape[1]) < counts[:, None]] = np.array(self._flat, np.int32)
         return table
 
@@ -219,7 +245,8 @@ class _Annotations:
         missing = np.flatnonzero(values < 0)
         if 0 < len(missing) < len(values):
             first = listing(self.ids[missing[:5]].tolist(), len(missing))
-            raise UserError(f"{self.path}: field {name!r} is missing for questions {first}; give it to all or to none")
+            line = f"{self.path}: field {name!r} is missing for questions {first}; give it to all or to none"
+            self.fault(UserError(line))
         return not len(missing)
 
 

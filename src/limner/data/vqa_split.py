@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from limner.errors import UserError, listing
+from limner.errors import Fault, UserError, listing, refuse
 
 _TABLE_OF = {
     "answers": "strings",
@@ -99,15 +99,14 @@ def _merge(table: dict[str, int], names: list[str]) -> np.ndarray:
     return np.array([table.setdefault(name, len(table)) for name in names] + [-1], np.int64)
 
 
-def distinct_ids(ids: Sequence[int] | np.ndarray, source: object) -> np.ndarray:
-    """Question ids as an array; `UserError` (which names the source) when there is none or one stands twice."""
+def distinct_ids(ids: Sequence[int] | np.ndarray, source: object, *, fault: Fault = refuse) -> np.ndarray:
+    """Question ids as an array; a fault (which names the source) when there is none or one stands twice."""
     result = np.asarray(ids, np.int64)
     if not len(result):
-        raise UserError(f"{source}: holds no records, expected at least one question")
+        fault(UserError(f"{source}: holds no records, expected at least one question"))
     values, counts = np.unique(result, return_counts=True)
     if len(values) < len(result):
         twice = values[counts > 1]
-        raise UserError(
-            f"{source}: question_id stands twice: {listing(twice.tolist())}; each question needs its own id"
-        )
+        line = f"{source}: question_id stands twice: {listing(twice.tolist())}; each question needs its own id"
+        fault(UserError(line))
     return result

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 def _check(arguments: argparse.Namespace) -> int:
     wrong = 0
     for path in arguments.files:
-        problems = check(path, progress=_progress("checked"))
+        problems = check(path, progress=progress_of("checked"))
         wrong += bool(problems)
         for problem in problems:
             print(problem)
@@ -77,14 +77,14 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    done = convert(arguments.file, arguments.out, progress=_progress("converted"))
+    done = convert(arguments.file, arguments.out, progress=progress_of("converted"))
     print(f"{arguments.out}: {done.images:,} images")
     if done.left_out:
         print(f"left out {len(done.left_out):,} images whose features are all zero (ids {listing(done.left_out)})")
     return 0
 
 
-def _progress(verb: str) -> Callable[[int, int], None] | None:
+def progress_of(verb: str) -> Callable[[int, int], None] | None:
     """A line that renews itself twice a second, for people only."""
     if not sys.stderr.isatty():
         return None
