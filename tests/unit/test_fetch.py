@@ -203,6 +203,19 @@ def test_a_part_that_spoils_the_checksum_is_fetched_once_more(web, tmp_path):
     assert (tmp_path / "data" / "a.bin").read_bytes() == BODY
 
 
+def test_stopped_between_the_last_byte_and_the_check(web, tmp_path):
+    web.content["/a.bin"] = BODY
+    part = tmp_path / "data" / "a.bin.part"
+    part.parent.mkdir()
+    part.write_bytes(BODY)
+    assert fetch(tmp_path, one(web, sha256=sha256(BODY).hexdigest())) == 0  # the server says that nothing is missing
+    assert web.asked == [("/a.bin", "bytes=300000-")]
+    (tmp_path / "data" / "a.bin").unlink()
+    part.write_bytes(BODY)
+    assert fetch(tmp_path, one(web, sha256=sha256(BODY).hexdigest(), size=len(BODY))) == 0
+    assert len(web.asked) == 1
+
+
 def test_redirects(web, tmp_path):
     web.content["/there.bin"] = BODY
     web.moved |= {"/a.bin": web.url + "/there.bin", "/b.bin": "file:///etc/passwd", "/c.bin": "ftp://127.0.0.1/c"}

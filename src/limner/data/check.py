@@ -74,7 +74,9 @@ def check(folder: Path, progress: Callable[[int, int], None] | None = None) -> F
     stores = sorted(path for path in folder.iterdir() if path.suffix in (".h5", ".hdf5"))
     if not any(files.values()) and not found.count:
         expected = "questions, captions or dialogs (.json, .json.gz)"
-        raise UserError(f"{folder}: holds no {expected}; limner data init --task vqa DIR writes an example to copy")
+        names = listing(sorted(path.name for path in folder.iterdir())) or "nothing"
+        next_step = "limner data init --task vqa DIR writes an example to copy"
+        raise UserError(f"{folder}: holds no {expected}, found {names}; {next_step}")
     every = []
     for read in (_questions, _captions, _dialogs):  # a folder may hold data for several tasks
         splits = list(read(files, found))

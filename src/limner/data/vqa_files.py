@@ -94,14 +94,19 @@ def read_questions(path: str | Path, *, fault: Fault = refuse) -> tuple[np.ndarr
         if isinstance(record, dict) and (not isinstance(text, str) or not text.strip()):
             where = f"{path}: questions[{index}] (question_id {_short(record.get('question_id'))})"
             wrong.append(f"{where}: field 'question' is {_short(text)}, expected a text")
-        if wrong:
-            for line in wrong:
-                fault(UserError(line))
+        if _told(wrong, fault):
             continue
         ids.append(record["question_id"])
         images.append(record["image_id"])
         texts.append(record["question"])
     return distinct_ids(ids, path, fault=fault), np.array(images, np.int64), texts
+
+
+def _told(wrong: list[str], fault: Fault) -> bool:
+    """Tells the faults of a record; True when there are any."""
+    for line in wrong:
+        fault(UserError(line))
+    return bool(wrong)
 
 
 def _ids_faults(record: Any, where: str) -> list[str]:
@@ -179,9 +184,7 @@ class _Annotations:
                     self._add(record)
                 except (KeyError, TypeError, AttributeError):
                     wrong = self._wrong(record, f"{where} (question_id {record['question_id']})")
-            if wrong:
-                for line in wrong:
-                    fault(UserError(line))
+            if _told(wrong, fault):
                 continue
             ids.append(record["question_id"])
             images.append(record["image_id"])

@@ -99,14 +99,18 @@ def _receive(url: str, part: Path, size: int | None, known: bool, show: Show) ->
     note = _read_note(part)
     same = note.get("url") == url
     have = _length(part) if known or (same and note.get("version")) else 0
-    if have and have == (size if known else note.get("total")):
+    whole = size if size is not None else note.get("total") if same else None
+    if have and have == whole:
         return  # stopped between the last byte and the check
     headers = {"User-Agent": f"limner/{__version__}", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
         if same and note.get("version"):
             headers["If-Range"] = note["version"]
-    with _opened(Request(url, headers=headers), part) as answer:
+    opened = _opened(Request(url, headers=headers), part, have if known else None)
+    if opened is None:
+        return
+    with opened as answer:
         start, total = _span(answer, have, part)
         if "text/html" in answer.headers.get("Content-Type", ""):  # a login, a virus warning, a page of errors
             raise GivenUp("answers with a web page, not with the file")
@@ -126,13 +130,15 @@ def _read_note(part: Path) -> dict[str, Any]:
     return {}
 
 
-def _opened(request: Request, part: Path) -> HTTPResponse:
-    """The answer, or what kind of fault it is."""
+def _opened(request: Request, part: Path, all_of: int | None) -> HTTPResponse | None:
+    """The answer, or what kind of fault it is; None when a file of `all_of` bytes is the whole one."""
     try:
         return build_opener(_Redirects).open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
-        if error.code == 416:  # the rest is not there: another version
+        if error.code == 416:  # there is nothing behind what is here
+            if error.headers.get("Content-Range", "") == f"bytes */{all_of}":
+                return None
             discard(part)
             raise _TryAgain("the file there has become another one") from None
         if error.code in (408, 425, 429) or error.code >= 500:

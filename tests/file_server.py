@@ -15,7 +15,8 @@ class Files:
 
     Faults, by path: cut: bytes after which the connection ends, one for each request; moved: where the path redirects
     to; broken: answers with this status; plain: knows no Range; silent: tells neither length nor version; page: says
-    that it is a web page; ends: says so many bytes more than it has.
+    that it is a web page; ends: says so many bytes more than it has; held: sends one half, and the other half after the
+    event.
     """
 
     content: dict[str, bytes] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class Files:
     silent: set[str] = field(default_factory=set)
     page: set[str] = field(default_factory=set)
     ends: dict[str, int] = field(default_factory=dict)
+    held: dict[str, threading.Event] = field(default_factory=dict)
     version: str = '"1"'
     url: str = ""
 
@@ -68,6 +70,10 @@ def handler(files: Files) -> type[BaseHTTPRequestHandler]:
                 headers |= {"ETag": files.version, "Content-Length": str(len(body) - start + files.ends.get(path, 0))}
             headers["Content-Type"] = "text/html" if path in files.page else "application/zip"
             self.head(status, headers)
+            if path in files.held:
+                self.wfile.write(body[start : len(body) // 2])
+                files.held[path].wait(60)
+                start = max(start, len(body) // 2)
             cuts = files.cut.get(path)
             self.wfile.write(body[start : start + cuts.pop(0)] if cuts else body[start:])
 
