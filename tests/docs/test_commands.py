@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import published_files
 import pytest
 
 import published_vilbert
@@ -71,6 +72,7 @@ def sandbox(tmp_path_factory) -> Path:
     (real / "glove.6B.300d.txt").write_text(f"what {numbers}\nred {numbers}\n")
     write_old_features(old)
     write_checkpoint(folder)
+    published_files.write(folder, toy / "regions.h5")
     write_coco(folder)
     write_visdial(folder)
     return folder
@@ -166,7 +168,10 @@ def write_checkpoint(folder: Path) -> None:
     torch.save({f"module.{name}": torch.randn(shape) for name, shape in shapes.items()}, folder / "model.pth")
     known = [f"w{k}" for k in range(words)]
     (folder / "dictionary.pkl").write_bytes(pickle.dumps([{w: k for k, w in enumerate(known)}, known], protocol=0))
-    (folder / "trainval_label2ans.pkl").write_bytes(pickle.dumps(["yes", "no", "1", "red"], protocol=0))
+    answers = ["yes", "no", "1", "red"]
+    (folder / "trainval_label2ans.pkl").write_bytes(pickle.dumps(answers, protocol=0))
+    numbered = {answer: label for label, answer in enumerate(answers)}
+    (folder / "trainval_ans2label.pkl").write_bytes(pickle.dumps(numbered, protocol=0))
 
 
 def limner(folder: Path, words: str) -> subprocess.CompletedProcess:

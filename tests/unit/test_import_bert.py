@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from plain_bert import masked_words
 from safetensors.torch import save_file
 
 import published_vilbert as published
@@ -52,6 +53,19 @@ def test_the_text_stream_is_berts(files, capsys):
     drawn = "alignment_head, encoder.image_layers, encoder.joint_layers, image_embedding, regions_head"
     assert out[1] == f"drawn with seed 1, to be trained: {drawn}"
     assert f"drawn with seed 1, to be trained: {drawn}" in (files / "package/README.md").read_text()
+
+
+def test_masked_words_are_those_of_a_plain_bert(files):
+    """Padding plays no part: a sequence gets the same beside a longer one."""
+    main(words(files, keys=["fusion=text"]))
+    model = package.read(files / "package").model.double()
+    state = {name: tensor.double() for name, tensor in published.bert_state().items() if tensor.is_floating_point()}
+    tokens, segments = torch.randint(17, (2, 9)), torch.randint(2, (2, 9))
+    mask = torch.arange(9) < torch.tensor([9, 6])[:, None]
+    with torch.no_grad():
+        found = model(tokens, segments, mask, words_at=mask).words
+    rows = [masked_words(state, tokens[k, :n], segments[k, :n], heads=2) for k, n in enumerate((9, 6))]
+    torch.testing.assert_close(found, torch.cat(rows), atol=1e-10, rtol=0)
 
 
 def test_the_rest_is_drawn_from_the_seed(files):

@@ -70,16 +70,16 @@ CAFFE_WORDS = [".", "<unk>", "a", "red", "dog", ",", "cat"]
 ROWS, WORD, HIDDEN, ATTENTION, REGION = 7, 3, 4, 5, 6
 
 
-def caffe(seed: int = 0) -> dict[str, list[np.ndarray]]:
+def caffe(seed: int = 0, *, region: int = REGION) -> dict[str, list[np.ndarray]]:
     """Layer -> blobs, with the shapes of the release's prototxt."""
     rng = np.random.default_rng(seed)
     shapes: dict[str, list[tuple[int, ...]]] = {
         "embedding": [(ROWS, WORD)],
-        "lstm1": [(4 * HIDDEN, WORD + REGION + 2 * HIDDEN), (4 * HIDDEN,)],
-        "fc": [(ATTENTION, REGION)],
+        "lstm1": [(4 * HIDDEN, WORD + region + 2 * HIDDEN), (4 * HIDDEN,)],
+        "fc": [(ATTENTION, region)],
         "hidden_att_0": [(ATTENTION, HIDDEN)],
         "predict_att_0": [(1, ATTENTION)],
-        "lstm2": [(4 * HIDDEN, REGION + 2 * HIDDEN), (4 * HIDDEN,)],
+        "lstm2": [(4 * HIDDEN, region + 2 * HIDDEN), (4 * HIDDEN,)],
         "predict": [(ROWS, HIDDEN), (ROWS,)],
     }
     return {layer: [rng.normal(size=s).astype(np.float32) for s in blobs] for layer, blobs in shapes.items()}
