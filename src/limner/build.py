@@ -28,6 +28,7 @@ from limner.schema.check import package_of
 from limner.signals import StopOnSignal
 from limner.tasks.base import Task
 from limner.weights import package
+from limner.weights.manifest import UNKNOWN
 
 
 def parts(node: DictConfig) -> Any:
@@ -130,7 +131,8 @@ def save_package(folder: Path, config: DictConfig, data: Any, task: Task, metric
         "limner": __version__,
         "features": data.features_rule(),
         "metrics": metrics,
-        "licence": config.data.get("licence") or "unknown",
+        "measured": task.details().get("measured"),
+        "licence": config.data.get("licence") or UNKNOWN,
         "config": OmegaConf.to_container(config, resolve=True),
     }
     package.save(folder, package.Package(model=task.model, sizes=sizes, vocab=data.vocab(), meta=meta))

@@ -98,7 +98,7 @@ def test_hashes_are_those_of_the_files(folder, tmp_path):
 
 def test_the_card_says_how_it_was_trained_and_under_which_licence(tmp_path):
     made = make()
-    made.meta |= {"limner": "0.1.0", "licence": "CC BY 4.0", "signature": "cross-entropy"}
+    made.meta |= {"limner": "0.1.0", "licence": "CC BY 4.0", "signature": "cross-entropy", "measured": "vqa|3"}
     data = {"_target_": "limner.data.vqa.VQAData", "fit": ["train"], "select": "val", "test": None, "batch_size": 512}
     optim = {"_target_": "torch.optim.Adamax", "lr": 0.002}
     trainer = {"max_epochs": 30, "precision": "32-true"}
@@ -108,6 +108,7 @@ def test_the_card_says_how_it_was_trained_and_under_which_licence(tmp_path):
         "A UpDownVQA for the task `vqa`, made by limner 0.1.0.",
         "- licence of the training data: CC BY 4.0",
         "- signature: cross-entropy",
+        "Measured as `vqa|3`.",
         "- data: VQAData, splits fit ['train'], select val, batches of 512",
         '- optim: Adamax {"lr": 0.002}',
         "- epochs: 30, precision 32-true, seed 1",

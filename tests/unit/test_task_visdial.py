@@ -192,7 +192,7 @@ def test_scores(made):
         assert found["score"] == expected[main]
         assert list(found) == ["score", "ndcg", "mrr", "r1", "r5", "r10", "mean_rank"]
         assert found["r1"] == expected["r@1"]
-    assert set(chosen.details()) == {"task", "metrics"}
+    assert set(chosen.details()) == {"task", "metrics", "measured"}
     chosen.detailed = True
     chosen.score(rows)
     details = chosen.details()

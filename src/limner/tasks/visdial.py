@@ -253,7 +253,7 @@ class VisDialTask(Task):
         return self.references if ranked.all() else DialogMetrics(split.take(np.flatnonzero(ranked)))
 
     def details(self) -> dict[str, Any]:
-        return {"task": "visdial", "metrics": self.scores, **self._found}
+        return {"task": "visdial", "metrics": self.scores, "measured": "visdial-1|ties:earlier", **self._found}
 
     def describe(self) -> dict[str, Any]:
         return {"task": "visdial", "text": self.text, "stage": self.stage, "signature": self.signature}

@@ -83,7 +83,8 @@ class VQATask(Task):
         return flat(self._result)
 
     def details(self) -> dict[str, Any]:
-        return {"metrics": self.scores, "official": self._result}
+        counted = {"measured": f"vqa-v2-accuracy-1|questions:{self._result['questions']}"} if self._result else {}
+        return {"metrics": self.scores, "official": self._result, **counted}
 
     def describe(self) -> dict[str, Any]:
         return {"task": "vqa", "softmax": self.softmax}

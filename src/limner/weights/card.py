@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from limner.weights.manifest import CARD
+from limner.weights.manifest import CARD, UNKNOWN
 
 USES = {
     "vqa": 'print(model.answer(features, "Is there a red circle?"))',
@@ -42,6 +42,7 @@ def model_card(
     if meta.get("metrics"):
         lines += ["", "| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.2f} |" for name, value in sorted(meta["metrics"].items())]
+        lines += ["", f"Measured as `{meta['measured']}`."] if meta.get("measured") else []
     training = list(trained(config))
     if training:
         lines += ["", "## Training", "", *training, "", f"Every key stands in `model.json`, beside this {CARD}."]
@@ -52,7 +53,8 @@ def model_card(
 
 def licence(meta: Mapping[str, Any]) -> str:
     """The licence of the training data in words; an unknown one says where to look."""
-    return str(meta.get("licence") or "unknown; see the page of the data set")
+    said = str(meta.get("licence") or UNKNOWN)
+    return f"{UNKNOWN}; see the page of the data set" if said == UNKNOWN else said
 
 
 def regions(features: Mapping[str, Any] | None) -> str:

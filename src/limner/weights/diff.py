@@ -12,6 +12,7 @@ from limner.reports.text_table import columns
 from limner.weights.info import told
 from limner.weights.manifest import WEIGHTS, read_manifest, read_vocab
 
+ELSE = ("task", "signature", "decode", "measured", "licence", "limner", "format")
 SHOWN = 20  # tensors in the table, those that differ most
 
 
@@ -50,9 +51,7 @@ def differences(first: Path, second: Path, *, show: int | None = SHOWN) -> Itera
     yield from section("features", keys(flat(a.get("features") or {}), flat(b.get("features") or {})))
     yield from section("config", keys(flat(a.get("config") or {}), flat(b.get("config") or {})))
     yield from section("metrics", numbers(a.get("metrics") or {}, b.get("metrics") or {}))
-    rest = [
-        name for name in ("task", "signature", "decode", "licence", "limner", "format") if a.get(name) != b.get(name)
-    ]
+    rest = [name for name in ELSE if a.get(name) != b.get(name)]
     yield from section("else", keys({k: a.get(k) for k in rest}, {k: b.get(k) for k in rest}))
 
 

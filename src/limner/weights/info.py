@@ -71,6 +71,8 @@ def describe(folder: Path) -> Iterator[str]:
             yield told(name, meta[name])
     metrics = ", ".join(f"{name} {value:.2f}" for name, value in sorted((meta.get("metrics") or {}).items()))
     yield told("metrics", metrics or "none")
+    if meta.get("measured"):
+        yield told("measured", meta["measured"])
     for line in card.trained(meta.get("config") or {}):
         yield told("trained", line.removeprefix("- "))
     if meta.get("imported"):

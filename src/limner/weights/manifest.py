@@ -17,6 +17,8 @@ from limner.errors import UserError
 FORMAT = 2
 WEIGHTS, VOCAB, DESCRIPTION, CARD = "model.safetensors", "vocab.json", "model.json", "README.md"
 HASHED = (WEIGHTS, VOCAB)
+UNKNOWN = "unknown"
+"""The licence of data that nobody named."""
 
 
 def read_json(path: Path) -> Any:

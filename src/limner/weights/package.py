@@ -26,6 +26,7 @@ from limner.weights.manifest import (
     CARD,
     DESCRIPTION,
     FORMAT,
+    UNKNOWN,
     VOCAB,
     WEIGHTS,
     check_hashes,
@@ -61,7 +62,7 @@ def save(folder: Path, package: Package) -> Path:
         shutil.copymode(part / VOCAB, part / WEIGHTS)  # safetensors lets only the owner read it
         parameters = sum(p.numel() for p in package.model.parameters())
         write_whole(part / CARD, model_card(package.sizes, package.vocab, package.meta, parameters))
-        known = {"licence": "unknown", **package.meta}
+        known = {"licence": UNKNOWN, **package.meta}
         write_json(part / DESCRIPTION, {"format": FORMAT, "xxh3": hashes(part), "model": package.sizes, **known})
         if folder.exists():
             folder.rename(old)

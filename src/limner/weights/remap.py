@@ -69,7 +69,7 @@ def remap(
         for layer in layers[name]:
             weights.update(moved(layer, theirs, drawn, both))
     model.load_state_dict(weights)
-    meta = {**package.meta, "metrics": {}}
+    meta = {**package.meta, "metrics": {}, "measured": None}
     changed = [both.told(name) for name, both in found.items() if list(known[name]) != list(package.vocab[name])]
     lists = {name: list(words) for name, words in {**package.vocab, **vocab}.items()}
     return Package(model=model.eval(), sizes=sizes, vocab=lists, meta=meta), changed

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from limner.weights.commands import captions
-from limner.weights.commands.checks import as_many, finite, naming
+from limner.weights.commands.checks import as_many, finite, naming, note_sorted
 
 ABOUT = "the Up-Down captioner's original Caffe release: its .caffemodel.h5 and train_vocab.txt"
 DECODE = {"no_repeat": True, "once_only": True}  # its beam search's rules: the config group's decode=updown_release
@@ -35,6 +35,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
     as_many(len(words) + 1, sizes["words"] + 1, "lines", options.vocab, checkpoint)
     with naming(options.vocab):
         CaptionVocabulary(words)
+    note_sorted(words, options.vocab)
     model = UpDownCaptioner(**sizes)
     model.load_state_dict(weights)
     captions.save(folder, model, sizes, words, options, kind="the paper's Caffe release", decode=DECODE)

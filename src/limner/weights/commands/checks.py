@@ -17,11 +17,12 @@ FEW = 20  # words that may stand in alphabetical order by chance
 def about_import(options: argparse.Namespace, kind: str) -> dict[str, Any]:
     """What model.json says of every import: where the weights come from, and what nobody has measured here."""
     from limner import __version__
+    from limner.weights.manifest import UNKNOWN
 
     return {
         "limner": __version__,
         "metrics": {},
-        "licence": options.licence or "unknown",
+        "licence": options.licence or UNKNOWN,
         "imported": {"from": kind, "file": options.checkpoint.name},
     }
 
@@ -50,10 +51,10 @@ def as_many(found: int, expected: int, what: str, source: object, checkpoint: Pa
 
 
 def note_sorted(words: Sequence[str], source: object) -> None:
-    """A warning when words stand in alphabetical order, which ids given as words come up never make."""
+    """A warning when words stand in alphabetical order, as no published list's do."""
     if len(words) > FEW and list(words) == sorted(words):
         print(
-            f"warning: {source}: its words stand in alphabetical order, but the published code numbers them as they "
-            "come up: a list made anew would give each word the vector of another",
+            f"warning: {source}: its words stand in alphabetical order, which is not how the published code numbers "
+            "them: a list made anew would give each word the vector of another",
             file=sys.stderr,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import UserError
-from limner.weights.commands.checks import about_import, as_many
+from limner.weights.commands.checks import about_import, as_many, note_sorted
 
 if TYPE_CHECKING:
     from limner.data.wordpiece import WordPiece
@@ -96,6 +96,7 @@ def read_words(options: argparse.Namespace, expected: int) -> WordPiece:
 
     words = WordPiece.load(options.vocab, lowercase=not options.cased)
     as_many(len(words), expected, "word parts", options.vocab, options.checkpoint)
+    note_sorted(words.words, options.vocab)
     return words
 
 

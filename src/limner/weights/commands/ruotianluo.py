@@ -10,7 +10,7 @@ from typing import Any
 
 from limner.errors import UserError
 from limner.weights.commands import captions
-from limner.weights.commands.checks import as_many, finite, naming
+from limner.weights.commands.checks import as_many, finite, naming, note_sorted
 
 ABOUT = "captioners of ImageCaptioning.pytorch, its models updown and topdown: model.pth and infos_ID.pkl"
 NOT_SAID = "model.pth says neither words nor options: give --infos infos_ID.pkl, or --vocab cocotalk.json"
@@ -50,6 +50,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
         words = importer.rt_words(infos.words)
         CaptionVocabulary(words)
     as_many(len(words), read.rows - 1, "words", source, checkpoint)
+    note_sorted(words, source)
     with naming(checkpoint):
         chosen = options.global_source or told.global_source
         sizes = importer.rt_captioner_sizes(state, global_source=chosen, geometry=told.geometry) | told.dropout
