@@ -9,6 +9,7 @@ from limner.errors import UserError
 from limner.paths import shown
 from limner.reports import sections
 from limner.reports.page import menu, page
+from limner.reports.several import above, several
 from limner.reports.source import Source, find, read_items
 from limner.reports.tasks import task_of
 from limner.run import write_whole
@@ -16,24 +17,34 @@ from limner.sweeps.report import is_sweep, renew
 
 ABOUT = """\
 Makes one HTML file of a run: what was run, curves, where the model is right and wrong, and examples with pictures and
-the regions it looked at. The page needs no network and no script; send it to anyone."""
+the regions it looked at. Of several runs: what differs between them, and their curves in the same plots. The page needs
+no network and no script; send it to anyone."""
 
 
 def main(argv: list[str]) -> int:
-    """`limner report RUN [--split NAME] [--images DIR] [--out FILE]`; the exit code."""
+    """`limner report RUN [RUN ...] [--split NAME] [--images DIR] [--out FILE]`; the exit code."""
     parser = argparse.ArgumentParser(prog="limner report", description=ABOUT)
-    parser.add_argument("run", help="a run folder, or a folder with rows.jsonl.gz")
+    parser.add_argument(
+        "run", nargs="+", help="a run folder, or a folder with rows.jsonl.gz; several runs: their curves"
+    )
     parser.add_argument("--split", help="which evaluation of the run (default: data.test, else data.select)")
     parser.add_argument("--images", help="folder with the pictures (default: images in the run's data.folder)")
     parser.add_argument("--examples", type=int, default=12, help="how many of the worst rows to show (default: 12)")
-    parser.add_argument("--out", help="the file to write (default: report.html in the folder)")
+    parser.add_argument("--out", help="the file to write (default: report.html in the run, or runs.html above them)")
     options = parser.parse_args(argv)
     if options.images and not Path(options.images).is_dir():
         raise UserError(f"--images {options.images}: there is no such folder; give the one that holds the pictures")
-    if is_sweep(Path(options.run)):
-        renew(Path(options.run), Path(options.out) if options.out else None)
+    first = Path(options.run[0])
+    if len(options.run) == 1 and is_sweep(first):
+        renew(first, Path(options.out) if options.out else None)
         return 0
-    source = find(options.run, options.split)
+    sources = [find(run, options.split) for run in options.run]
+    if len(sources) > 1:
+        out = Path(options.out) if options.out else above(sources) / "runs.html"
+        write_whole(out, several(sources))
+        print(f"report: {shown(out.absolute())}")
+        return 0
+    source = sources[0]
     out = Path(options.out) if options.out else source.folder / "report.html"
     write_whole(out, report(source, images=options.images, show=max(options.examples, 0)))
     print(f"report: {shown(out.absolute())}")

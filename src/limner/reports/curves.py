@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 16, 34
 POINTS = 400
 """A curve is drawn with at most so many points; more are averaged in equal pieces."""
+COLOURS = 8
+"""So many curves of one figure have colours of their own."""
 
 
 class Point(NamedTuple):
@@ -154,7 +156,7 @@ def together(title: str, several: Mapping[str, Sequence[Point]], *, phase: Phase
     """Several curves in one `<figure>`, named in its caption by their colours.
 
     Args:
-        several: name -> points, at least one name and one point each; the colours repeat from the fifth on.
+        several: name -> points; the colours repeat after `COLOURS`. One without points keeps its colour for itself.
     """
     frame, lines = framed(list(several.values()))
     parts = [*frame.axes("step"), *beginning(frame, phase)]
@@ -162,8 +164,10 @@ def together(title: str, several: Mapping[str, Sequence[Point]], *, phase: Phase
     short = {name: name.split("/", 1)[-1] if len(alike) == 1 else name for name in several}
     names = []
     for k, (name, line) in enumerate(zip(several, lines)):
-        parts += line_of(frame, line, f" c{k % 4}")
-        names.append(f'<span class="key c{k % 4}">{escape(short[name])} {shown(several[name][-1].value)}</span>')
+        if not line:
+            continue
+        parts += line_of(frame, line, f" c{k % COLOURS}")
+        names.append(f'<span class="key c{k % COLOURS}">{escape(short[name])} {shown(several[name][-1].value)}</span>')
     return figure(title, parts, Html("last: " + ", ".join(names)))
 
 
@@ -222,14 +226,32 @@ def curves(
     ]
     held: set[str | None] = set(single)
     for panel in panels:
-        several = {name: logged[name] for name in panel.names if name in logged}
+        several = [name for name in panel.names if name in logged]
         if set(several) - held:  # a panel of nothing but curves that stand above says nothing new
-            drawn = (curve(name, logged[name], phase=marked) for name in several)
-            first.append(next(drawn) if len(several) == 1 else together(panel.title, several, phase=marked))
+            first += drawn([panel], logged, marked)
         held |= set(several)
     # what is logged once, after the training, is no curve
     others = [name for name in logged if name not in held and name.startswith(("train/", "val/"))]
     return first, [curve(name, logged[name], phase=marked) for name in others]
+
+
+def drawn(
+    panels: Iterable[Panel], logged: Mapping[str, Sequence[Point]], phase: Phase | None = None, *, titled: bool = False
+) -> list[str]:
+    """A figure for each panel of which something is logged.
+
+    Args:
+        titled: a panel with one curve keeps its title; else it is called as the curve is logged.
+    """
+    out = []
+    for panel in panels:
+        several = {name: logged[name] for name in panel.names if name in logged}
+        if len(several) == 1:
+            ((name, points),) = several.items()
+            out.append(curve(panel.title if titled else name, points, phase=phase))
+        elif several:
+            out.append(together(panel.title, several, phase=phase))
+    return out
 
 
 def begun(logged: Mapping[str, Sequence[Point]], phase: tuple[str, str] | None) -> Phase | None:

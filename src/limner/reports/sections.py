@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from limner.paths import shown
-from limner.reports.curves import best_of, curves, series
+from limner.reports.curves import Panel, Point, begun, best_of, curves, drawn, series
 from limner.reports.page import Html, commands, details, note, section, table
 from limner.reports.source import Item, Source, interval_of, number
 from limner.reports.tasks.base import TaskReport
@@ -101,7 +102,9 @@ def versions(source: Source) -> str:
     """The versions the run was made with; what is installed now, where it does not say them all."""
     made = source.json("versions.json")
     if made:
-        return f"Trained with {', '.join(f'{name} {plain(value)}' for name, value in made.items())}."
+        return (
+            f"Trained with {', '.join(f'{name} {plain(value)}' for name, value in made.items() if value is not None)}."
+        )
     by = source.json("package/model.json").get("limner")
     found = []
     for name in ("limner", *PACKAGES):
@@ -117,13 +120,37 @@ def training(source: Source, task: TaskReport[Any]) -> Html:
     """Curves from metrics.jsonl."""
     if source.run is None:
         return section("Training", note("No curves: the folder is an evaluation that lies in no run."))
-    logged = series(source.run / "metrics.jsonl")
+    logged = logged_by(source.run)
     first, others = curves(logged, *monitor(source), task.panels, task.phase)
     if not first and not others:
         again = f"limner report {shlex.quote(shown(source.run))}"
         return section("Training", note("No curves: metrics.jsonl has no whole line yet. Later:", again))
-    more = details(f"{len(others)} more", f'<div class="plots">{"".join(others)}</div>') if others else ""
-    return section("Training", f'<div class="plots">{"".join(first)}</div>', more)
+    steps = drawn(about_steps(logged), logged, begun(logged, task.phase), titled=True)
+    folded = {f"{len(others)} more": others, "gradients, learning rate, speed": steps}
+    more = [details(title, plots(figures)) for title, figures in folded.items() if figures]
+    return section("Training", plots(first), *more)
+
+
+def plots(figures: Iterable[str]) -> Html:
+    return Html(f'<div class="plots">{"".join(figures)}</div>')
+
+
+def logged_by(run: Path) -> dict[str, list[Point]]:
+    """Everything that a run has logged, by name."""
+    return series(run / "metrics.jsonl") | series(run / "speed.jsonl")
+
+
+def about_steps(logged: Iterable[str]) -> list[Panel]:
+    """Panels of what is no loss and no score: gradients, learning rate, speed and memory."""
+    parts = tuple(name for name in logged if name.startswith("grad/"))
+    memory = tuple(name for name in logged if name.startswith("speed/") and name.endswith("memory"))
+    return [
+        Panel("norms of gradients", parts),
+        Panel("learning rate", ("lr",)),
+        Panel("items a second", ("speed/items",)),
+        Panel("waiting for data, % of the time", ("speed/waiting",)),
+        Panel("memory, GiB", memory),
+    ]
 
 
 def missing_rows(source: Source) -> Html | None:
