@@ -75,11 +75,34 @@ def test_a_package_too_old_and_one_that_is_missing(monkeypatch):
     assert "pytest" not in found
 
 
-def test_a_key_is_never_shown(monkeypatch):
+def test_a_key_is_never_shown(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
-    found = machine.wandb()
+    found = machine.wandb(tmp_path)
     assert "a key is there" in found.text
     assert "0123456789abcdef" not in str(found)
+
+
+def test_runs_that_were_not_sent(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    assert "offline folders" not in machine.wandb(tmp_path).text
+    for name in ("a", "b"):
+        folder = tmp_path / "toy_vqa" / name / "wandb" / f"offline-run-{name}"
+        folder.mkdir(parents=True)
+        (folder / "run-x.wandb").write_bytes(b"")
+    (folder / "run-x.wandb.synced").write_bytes(b"")
+    assert "1 offline folders" in machine.wandb(tmp_path).text
+
+
+def test_the_code_and_the_extras(monkeypatch):
+    monkeypatch.setattr(machine, "code_version", lambda: {"limner": "0.1.0", "commit": "c" * 40, "dirty": True})
+    (found,) = [one for one in machine.versions() if one.name == "limner"]
+    assert found.text == "0.1.0, commit cccccccccccc, with changes"
+    needed = ["numpy>=1", 'pillow>=1; extra == "pictures"', 'nowhere-to-be-found>=1; extra == "own"']
+    monkeypatch.setattr(machine, "requires", lambda name: [*needed, 'pytest>=8; extra == "dev"'])
+    found = machine.extras()
+    assert found.state == "note"
+    assert found.text.startswith("pillow ")
+    assert found.text.endswith("; not here: nowhere-to-be-found (limner[own])")
 
 
 def test_large_files_are_known_by_their_ends(tmp_path, monkeypatch):
@@ -92,6 +115,15 @@ def test_large_files_are_known_by_their_ends(tmp_path, monkeypatch):
         file.seek(-1, 2)
         file.write(b"x")
     assert data.digest(path) != before
+
+
+@pytest.mark.slow
+def test_wandb_starts_and_writes(monkeypatch, tmp_path):
+    assert machine.wandb_service().state == "ok"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "wandb.py").write_text("raise OSError('no room')")
+    found = machine.wandb_service()
+    assert (found.state, found.text) == ("FAULT", "OSError: no room: train with logger=files")
 
 
 @pytest.mark.slow

@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import requires, version
 from pathlib import Path
 
+from limner.code_version import code_version
 from limner.doctor.finding import FAULT, NOTE, OK, Finding
 from limner.metrics.java_parts import parts_there
 
@@ -23,7 +25,9 @@ def versions() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
     yield Finding(OK, "python", f"{platform.python_version()}, {platform.platform()}")
-    yield Finding(OK, "limner", version("limner"))
+    code = code_version()
+    commit = f", commit {code['commit'][:12]}" if code["commit"] else ", in no git repository"
+    yield Finding(OK, "limner", f"{code['limner']}{commit}{', with changes' if code['dirty'] else ''}")
     for requirement in map(Requirement, requires("limner") or []):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
@@ -35,6 +39,27 @@ def versions() -> Iterator[Finding]:
         fits = requirement.specifier.contains(found, prereleases=True)
         more = "" if fits else f", but limner needs {requirement.specifier}: pip install '{requirement}'"
         yield Finding(OK if fits else FAULT, requirement.name, found + more)
+
+
+def extras() -> Finding:
+    """Which of the packages are here that only some commands need, and how the others are installed."""
+    from packaging.requirements import Requirement
+
+    here, missing = [], {}
+    for requirement in map(Requirement, requires("limner") or []):
+        marker = str(requirement.marker or "")
+        if 'extra == "' not in marker or requirement.name == "limner":
+            continue
+        extra = marker.partition('extra == "')[2].partition('"')[0]
+        if extra == "dev":
+            continue
+        try:
+            here.append(f"{requirement.name} {version(requirement.name)}")
+        except ModuleNotFoundError:
+            missing[requirement.name] = extra
+    lacks = [f"{name} (limner[{extra}])" for name, extra in missing.items()]
+    parts = [", ".join(here) or "none is here", *([f"not here: {', '.join(lacks)}"] if lacks else [])]
+    return Finding(NOTE if lacks else OK, "extras", "; ".join(parts))
 
 
 def cores() -> Finding:
@@ -67,10 +92,14 @@ def gpus() -> Iterator[Finding]:
         why = "torch is built without CUDA" if built is None else f"torch is built for CUDA {built}, but sees no GPU"
         yield Finding(NOTE, "gpu", f"none: {why}; trainings run on the processor")
         return
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.distributed.is_nccl_available() else "none"
+    yield Finding(OK, "cuda", f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}")
     for place in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(place)
-        bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        yield Finding(OK, f"gpu {place}", f"{about.name}, {about.total_memory / 1024**3:.0f} GiB, {bf16}")
+        bf16 = "bf16" if about.major >= 8 else "no bf16"
+        free = torch.cuda.mem_get_info(place)[0] / 1024**3
+        memory = f"{free:.0f} of {about.total_memory / 1024**3:.0f} GiB free"
+        yield Finding(OK, f"gpu {place}", f"{about.name}, {memory}, {bf16}")
 
 
 def java() -> Iterator[Finding]:
@@ -102,21 +131,52 @@ def disk(folders: dict[str, Path]) -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=there) as file:
                 file.write(b"limner")
         except OSError as error:
-            advice = f"choose another with paths.{name}=DIR"
+            advice = "choose another with " + ("TMPDIR=DIR" if name == "temp" else f"paths.{name}=DIR")
             yield Finding(FAULT, name, f"{text}, cannot be written ({error.strerror}): {advice}")
             continue
         yield Finding(OK if free >= FREE else NOTE, name, text + ("" if free >= FREE else ": little room"))
 
 
-def wandb() -> Finding:
-    """Which version, whether a key is there (never the key), and the mode that the environment asks for."""
+def wandb(outputs: Path) -> Finding:
+    """Which version, whether a key is there (never the key), the mode that the environment asks for, what is not sent.
+
+    Args:
+        outputs: the folder of the runs.
+    """
     try:
         found = version("wandb")
     except ModuleNotFoundError:
         return Finding(FAULT, "wandb", "not installed: pip install wandb, or train with logger=files")
     mode = os.environ.get("WANDB_MODE")
-    told = "a key is there" if wandb_key() else "no key: runs stay offline (wandb login; logger.mode=online)"
-    return Finding(OK, "wandb", f"{found}, {told}" + (f", WANDB_MODE={mode}" if mode else ""))
+    told = [found, "a key is there" if wandb_key() else "no key: runs stay offline (wandb login; logger.mode=online)"]
+    told += [f"WANDB_MODE={mode}"] if mode else []
+    waiting = [file for file in outputs.glob("**/wandb/offline-run-*/*.wandb") if not synced(file).exists()]
+    if waiting:
+        told.append(f"{len(waiting)} offline folders in {outputs} were not sent (wandb sync FOLDER)")
+    return Finding(OK, "wandb", ", ".join(told))
+
+
+def synced(file: Path) -> Path:
+    """The mark that `wandb sync` leaves beside a file it has sent."""
+    return file.with_name(f"{file.name}.synced")
+
+
+def wandb_service() -> Finding:
+    """Does wandb's service start, and write a run?"""
+    code = "import sys, wandb; run = wandb.init(mode='offline', dir=sys.argv[1]); run.log({'a': 1}); run.finish()"
+    with tempfile.TemporaryDirectory(prefix="limner-doctor-") as folder:
+        environment = {**os.environ, "WANDB_SILENT": "true", "WANDB_DATA_DIR": folder}
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, folder], env=environment, capture_output=True, text=True, timeout=60,
+                check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Finding(FAULT, "wandb service", "does not answer within 60 s: train with logger=files")
+        if done.returncode == 0 and list(Path(folder).glob("wandb/offline-run-*/*.wandb")):
+            return Finding(OK, "wandb service", "starts and writes")
+    last = (done.stderr.strip().splitlines() or ["wrote nothing"])[-1]
+    return Finding(FAULT, "wandb service", f"{last}: train with logger=files")
 
 
 def wandb_key() -> bool:
