@@ -1,4 +1,4 @@
-"""Are two run folders equal to the byte?"""
+"""Are two run folders equal to the byte? And what do they log?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import torch
+
+from limner.reports.source import read_metrics
 
 
 def status(run: Path) -> dict:
@@ -40,3 +42,9 @@ def same(run: Path, other: Path) -> None:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
     mine, theirs = (gzip.decompress((r / "eval/test/rows.jsonl.gz").read_bytes()) for r in (run, other))
     assert mine == theirs
+
+
+def logged(*runs: Path) -> set[str]:
+    """The names of everything that runs have logged."""
+    lines = [line for run in runs for name in ("metrics", "speed") for line in read_metrics(run / f"{name}.jsonl")]
+    return {name for line in lines for name in line} - {"step"}

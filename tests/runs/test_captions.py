@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from equal_runs import same, status
+from equal_runs import logged, same, status
 
+from limner.loggers import names
 from limner.metrics import rows as rows_of
 
 KILL = int(signal.SIGKILL)
@@ -68,6 +69,13 @@ def test_scst_goes_on_from_the_weights(xe, scst):
     assert {f"train/{name}" for name in wanted} <= logged
     before = json.loads((xe / "package/vocab.json").read_text())
     assert json.loads((scst / "package/vocab.json").read_text()) == before
+
+
+def test_names_are_those_of_the_list(xe, scst):
+    """All but what is for mixed losses, GPUs and Java."""
+    listed = {*names.in_training(names.CAPTIONS), *names.in_test(names.CAPTIONS)}
+    rare = {"train/scst", "train/xe", "speed/gpu_memory", "test/meteor", "test/spice"}
+    assert listed - rare <= logged(xe, scst) <= listed
 
 
 @pytest.mark.parametrize("point", ["step:5", "step:9", "validation:2"])

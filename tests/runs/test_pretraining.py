@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from equal_runs import logged
 from safetensors.torch import load_file
 from small_dialogs import cut
 
 from limner.data.features import FeatureStore, FeatureWriter
+from limner.loggers import names
 
 CLASSES = 4
 SMALL = ["logger=files", "trainer.threads=1", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
@@ -83,6 +85,12 @@ def test_stages_carry_words_and_weights_on(captions, questions, dialogs):
         found = load_file(later / "package" / "model.safetensors")
         assert found.keys() == first.keys()
         assert all(found[name].equal(first[name]) for name in first)
+
+
+def test_names_are_those_of_the_list(captions):
+    listed = {*names.in_training(names.PRETRAINING), *names.in_test(names.PRETRAINING)}
+    found = logged(captions)
+    assert {name for name in listed if not name.startswith("test/")} - {"speed/gpu_memory"} <= found <= listed
 
 
 def test_what_is_logged(captions):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from equal_runs import same, status
+from equal_runs import logged, same, status
 from small_dialogs import OPTIONS, ROUNDS, cut
 
+from limner.loggers import names
 from limner.reports.source import read_metrics
 from limner.submit_visdial import check_dialog_file
 
@@ -81,6 +82,11 @@ def dense(tmp_path_factory, train, dense_words) -> Path:
 
 def weights(run: Path, checkpoint: str = "last") -> dict[str, torch.Tensor]:
     return torch.load(run / f"checkpoints/{checkpoint}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_names_are_those_of_the_list(base, dense):
+    listed = {*names.in_training(names.DIALOG), *names.in_test(names.DIALOG)}
+    assert logged(base, dense) == listed - {"speed/gpu_memory"}
 
 
 def test_base_killed_and_resumed_is_the_same(train, limner, base):

@@ -10,6 +10,7 @@ from small_vqa import package
 from limner.callbacks import gradient_norms
 from limner.loggers import names
 from limner.models.updown_captioner import UpDownCaptioner
+from limner.reports.dashboard_panels import meaning
 
 
 def parts_with_weights(model: torch.nn.Module) -> list[str]:
@@ -62,3 +63,27 @@ def test_gradient_norms():
     model["b"].bias.grad[0] = torch.nan
     assert gradient_norms(model)["norm"] != gradient_norms(model)["norm"]
     assert gradient_norms(torch.nn.Linear(1, 1)) == {}
+
+
+def test_the_table_of_the_docs(root):
+    """docs/dashboards.md names every value with its tasks, its meaning, and which way is better."""
+    lines = [line for line in (root / "docs/dashboards.md").read_text().splitlines() if line.startswith("| `")]
+    told = {
+        name.strip(" `"): line.split(" | ")[1:]
+        for line in lines
+        for name in line.split(" | ")[0].strip("| ").split(",")
+    }
+    expected: dict[str, tuple[set[str], str, str]] = {}
+    for task in names.TASKS:
+        short = task.removeprefix("visdial_")
+        for name in [*names.in_training(task), *names.in_test(task)]:
+            shown = "grad/PART" if name.startswith("grad/") and name != "grad/norm" else name
+            listed = next((one for one in (*names.STEPS, *names.SPEED) if one.name == name), None)
+            better = listed.better if listed else names.better(name)
+            expected.setdefault(shown, (set(), meaning(name), better))[0].add(short)
+    assert told.keys() == expected.keys()
+    for name, (tasks, about, better) in expected.items():
+        found = told[name]
+        assert {*found[0].split(", ")} == ({"all"} if len(tasks) == len(names.TASKS) else tasks), name
+        assert name == "grad/PART" or found[1] == about, name
+        assert found[2].strip(" |") == better, name
