@@ -221,7 +221,7 @@ def finish(
     if split is not None:
         save_evaluation(run.path / "eval" / split, task, data, split)
         for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in metrics.items() if k.startswith(f"{split}/")}, trainer.global_step)
+            logger.log_metrics({f"test/{name}": value for name, value in task.scores.items()}, trainer.global_step)
     result = {"objective": best.best, "mode": best.mode, "epoch": best.best_epoch, "metrics": metrics}
     write_json(run.path / "result.json", result)
     build.finish_loggers(config, run, trainer, task.last_rows, result)

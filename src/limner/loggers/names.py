@@ -3,7 +3,7 @@
 A name never changes its meaning between tasks or versions; a new thing to log gets a line here first.
 
 `train/...`, `grad/...` and `lr` belong to one optimiser step, as `speed/...` does to the steps since the line before.
-`val/...` are the scores of a validation, `test/...` those of the best epoch on `data.test` (under that split's name).
+`val/...` are the scores of a validation, `test/...` those of the best epoch on the split that `data.test` names.
 """
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def in_training(task: str) -> list[str]:
     return [*steps, *grad_names(PARTS[task]), *(one.name for one in SPEED), *scores]
 
 
-def in_test(task: str, split: str = "test") -> list[str]:
+def in_test(task: str) -> list[str]:
     """Every name that the evaluation after a training may log."""
-    return [f"{split}/{one.name}" for one in SCORES if task in one.tasks]
+    return [f"test/{one.name}" for one in SCORES if task in one.tasks]
 
 
 def better(name: str) -> str:
