@@ -8,7 +8,7 @@ DATA   ?=
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-runs data train eval predict sweep report bench lint format clean
+.PHONY: help install demo test test-unit test-runs data train eval predict sweep report bench lint audit format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -60,10 +60,15 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/full_size.py
 
-lint: install ## ruff (rules and format) and mypy
+lint: install audit ## ruff (rules and format), mypy, dead code, configs, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/vulture
+	$(BIN)/python scripts/check_configs.py
+
+audit: install ## dependencies: pinned, explained, licences, known faults (ONLINE=1 asks the database, too)
+	$(BIN)/python scripts/audit.py $(if $(ONLINE),--online)
 
 format: install ## rewrite what ruff can
 	$(BIN)/ruff check --fix .

@@ -29,7 +29,9 @@ class StepSeed(pl.Callback):
     def __init__(self, seed: int):
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int):
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         value = int(np.random.SeedSequence([self.seed, step, trainer.global_rank]).generate_state(1, np.uint32)[0])
         torch.manual_seed(value)
@@ -182,7 +184,9 @@ class EpochLines(pl.Callback):
         if not self._start:  # resumed in the middle of an epoch, which does not start again
             self.on_train_epoch_start(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any):
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
         self._items += len(batch["id"])
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -5,7 +5,6 @@ A caption's tokens are its words and its end; padding is not there to be left ou
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from limner.losses import Loss
@@ -25,10 +24,3 @@ def cross_entropy(states: PackedStates, layer: nn.Linear, tokens: Tensor, *, smo
     """
     found = word_loss(states.hidden, layer.weight, layer.bias, states.targets(tokens), smoothing=smoothing)
     return Loss(found.total, len(states.step))
-
-
-def by_caption(log_probs: Tensor, caption: Tensor, captions: int) -> Tensor:
-    """Mean -log p of each caption's tokens, `(captions,)`, from `log_probs (P,)` and `caption (P,)`; 0 without any."""
-    total = log_probs.new_zeros(captions).index_add(0, caption, -log_probs)
-    count = torch.bincount(caption, minlength=captions)
-    return total / count.clamp(min=1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def keys_of(verb: str, node: Any, path: list[str]) -> set[str] | None:
     return None
 
 
-def suggest(word: str, known, prefix: str = "") -> str:
+def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
     """`" (did you mean 'x'?)"` for the nearest known word, or nothing."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{prefix}{near[0]}'?)" if near else ""

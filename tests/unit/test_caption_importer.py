@@ -8,7 +8,7 @@ import torch
 from limner.errors import UserError
 from limner.models.updown_captioner import UpDownCaptioner
 from limner.weights import names
-from limner.weights.caption_importer import convert_rt_captioner, rt_captioner_sizes, rt_tokens, rt_words
+from limner.weights.caption_importer import convert_rt_captioner, rt_captioner_sizes, rt_words
 
 SIZES = {"rows": 7, "embed_dim": 4, "hidden": 3, "attention_hidden": 5, "feature_dim": 6, "global_dim": 6}
 
@@ -92,8 +92,7 @@ def test_everything_wrong_is_one_line():
         assert part in message
 
 
-def test_their_words_and_rows_in_our_ids():
+def test_their_words_in_our_ids():
     assert rt_words({"2": "cat", "1": "a", "3": "UNK"}) == ("a", "cat", "<unk>")
     with pytest.raises(UserError, match="ids 1 to 2, missing 2"):
         rt_words({"1": "a", "3": "b"})
-    assert rt_tokens([[2, 1, 0, 0], [3, 3, 1, 2]], words=3) == [[1, 0, 3], [2, 2, 0, 1]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from limner.caption_losses import by_caption, cross_entropy
+from limner.caption_losses import cross_entropy
 from limner.models.captioner_packing import PackedStates
 
 TOKENS = torch.tensor([[5, 0, 1, 4, 6], [5, 2, 4, 6, 6]])
@@ -51,8 +51,3 @@ def test_no_tokens_no_loss():
     assert (loss.total.item(), loss.count) == (0.0, 0)
     loss.mean.backward()
     assert not layer.weight.grad.any()
-
-
-def test_the_mean_of_each_caption():
-    found = by_caption(torch.tensor([-1.0, -2.0, -4.0]), torch.tensor([2, 0, 2]), 3)
-    assert found.tolist() == [2.0, 0.0, 2.5]

@@ -366,7 +366,7 @@ def _quoted(machine: _Machine) -> None:
     line = machine.line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise Broken(f"is broken at byte {machine.at:,}: a text without quotes")
-    machine.push(codecs.escape_decode(line[1:-1])[0].decode("latin1"))  # type: ignore[attr-defined]
+    machine.push(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
 
 
 def _long(machine: _Machine, count: int) -> None:

@@ -99,7 +99,8 @@ class _WordLoss(torch.autograd.Function):
         made, ctx.made = ctx.made, None  # they are given away: a second backward pass has to make them again
         if made is None:
             with torch.autocast(dtotal.device.type, enabled=False):
-                made = _run(*ctx.saved_tensors, ctx.smoothing, True)[2]
+                hidden, weight, bias, targets, factors = ctx.saved_tensors
+                made = _run(hidden, weight, bias, targets, factors, ctx.smoothing, True)[2]
         return *(g.mul_(dtotal.to(g.dtype)) for g in made), None, None, None, None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +51,7 @@ def targets(name: str, node: Any) -> list[str]:
     return []
 
 
-def typed(schema: type, node: DictConfig, prefix: str):
+def typed(schema: type, node: DictConfig, prefix: str) -> Iterator[str]:
     """Yields a line for every value of `node` whose type, choice or range is not what the dataclass says."""
     known = documented(schema)
     reference = OmegaConf.structured(schema)

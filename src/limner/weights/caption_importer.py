@@ -6,7 +6,7 @@ So row 0 of the embedding becomes the rows of end and start, and row 0 of the wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -113,15 +113,6 @@ def rt_words(ix_to_word: Mapping[str | int, str]) -> tuple[str, ...]:
     if gaps:
         raise UserError(f"ix_to_word: expected ids 1 to {len(by_id)}, missing {listing(gaps)}: copy the file again")
     return tuple("<unk>" if by_id[k] == "UNK" else by_id[k] for k in range(1, len(by_id) + 1))
-
-
-def rt_tokens(rows: Sequence[Sequence[int]], words: int) -> list[list[int]]:
-    """Its label rows or decoded sequences (words from 1, 0 at the end) as our ids, EOS where a row has a 0."""
-    found = []
-    for row in rows:
-        ids = [int(number) - 1 for number in row]
-        found.append([*ids[: ids.index(-1)], words] if -1 in ids else ids)
-    return found
 
 
 def _known(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:

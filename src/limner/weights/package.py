@@ -131,7 +131,7 @@ def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: object) -
         ) from None
 
 
-def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("limner.models.",)):
+def load(folder: str | Path, *, device: str = "cpu", allow: tuple[str, ...] = ("limner.models.",)) -> Any:
     """Opens a package for prediction: three lines of Python answer a question.
 
     Args:
