@@ -12,8 +12,8 @@ from hashlib import sha256
 from urllib.request import Request
 
 import pytest
-from file_server import serving
 
+from file_server import serving
 from limner.errors import UserError
 from limner.fetch import get as getting
 from limner.fetch import transfer, unpack
