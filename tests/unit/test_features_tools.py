@@ -159,7 +159,7 @@ def test_convert_keeps_everything_but_failed_images(hengyuan, tmp_path, arrays):
     (problem,) = check(hengyuan)
     assert "1 of 5 images have only zero features" in problem
     done = convert(hengyuan, tmp_path / "new.h5")
-    assert done == (4, [9])
+    assert done == (4, [9], [], [])
     assert check(tmp_path / "new.h5") == []
     store = FeatureStore(tmp_path / "new.h5")
     assert store.image_ids.tolist() == [7, 42, 100, 581929]
@@ -167,14 +167,14 @@ def test_convert_keeps_everything_but_failed_images(hengyuan, tmp_path, arrays):
     assert np.array_equal(feats[0], arrays[0][0].astype(np.float16))
     assert np.array_equal(boxes[0], arrays[1][0])
     assert store.size(0) == (640, 480)
-    assert store.provenance["converted_from"].startswith("HDF5")
+    assert store.provenance["converted_from"] == "hdf5"
 
 
 def test_convert_refuses_what_it_does_not_know(tmp_path):
     (tmp_path / "a.bin").write_text("x")
-    with pytest.raises(UserError, match="is not an HDF5 file"):
+    with pytest.raises(UserError, match=r"a.bin: is like no format known here \(hdf5"):
         convert(tmp_path / "a.bin", tmp_path / "b.h5")
-    with pytest.raises(UserError, match="no such feature file"):
+    with pytest.raises(UserError, match="no such file or folder of features"):
         convert(tmp_path / "none.h5", tmp_path / "b.h5")
     assert not list(tmp_path.glob("b.h5*"))
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limner.data.features.formats import Format, find
+from limner.data.features.formats.hdf5 import is_m2, is_store
 from limner.data.features.layout import CONVERT, SlowRows
-from limner.data.features.store import FeatureStore, not_probabilities
+from limner.data.features.store import FeatureStore, not_finite, not_probabilities
 from limner.errors import UserError, listing
 
+HDF5 = (".h5", ".hdf5")
 Progress = Callable[[int, int], None]  # (images done, images in all)
 
 
@@ -26,6 +31,8 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
         path: the file.
         progress: called after each image.
     """
+    if (form := _other(Path(path))) is not None:
+        return [f"{path}: is {form.about}, which training does not read; {CONVERT.format(path=path)}"]
     try:
         store = FeatureStore(path)
         layout = store.layout
@@ -40,7 +47,7 @@ def check(path: str | os.PathLike[str], *, progress: Progress | None = None) -> 
         features = np.asarray(layout.features[start : start + count])
         zero = ~_nonzero_rows(features)
         for kind, wrong in (
-            ("bad", _not_finite(features)),
+            ("bad", not_finite(features)),
             ("zero", zero.all()),
             ("rows", zero.any() and not zero.all()),
             ("hash", layout.hashes is not None and store.row_hash(position) != layout.hashes[position]),
@@ -78,6 +85,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: when it cannot be used.
     """
+    path = Path(path)
+    if (form := _other(path)) is not None:
+        return _describe_other(path, form)
     store = FeatureStore(path)
     layout = store.layout
     counts = layout.counts
@@ -101,11 +111,32 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _not_finite(features: np.ndarray) -> bool:
-    """By the exponent bits: many times faster than isfinite on float16."""
-    if features.dtype == np.float16:
-        return bool(((features.view(np.uint16) & 0x7C00) == 0x7C00).any())
-    return not np.isfinite(features).all()
+def _other(path: Path) -> Format | None:
+    """The format of what `FeatureStore` does not read, None for what it does or should."""
+    if not path.exists() or is_store(path) or (path.suffix in HDF5 and not is_m2(path)):
+        return None
+    return find(path)
+
+
+def _describe_other(path: Path, form: Format) -> dict[str, Any]:
+    """From its header and its first image."""
+    source = form.open(path)
+    with closing(source.entries()) as entries:
+        entry = next(entries, None)
+        if entry is None:
+            raise UserError(f"{path}: has no images")
+        image = source.decode(entry)
+    return {
+        "file": str(path),
+        "layout": f"{form.name}: {form.about}; {CONVERT.format(path=path)}",
+        "first image": f"{entry.name}: {len(image.features)} regions",
+        "dim": image.features.shape[1],
+        "boxes": image.boxes is not None,
+        "size": f"{image.size[0]} x {image.size[1]}" if image.size[0] else "unknown",
+        "optional": sorted(image.optional),
+        "extractor": source.extractor,
+        "provenance": source.provenance,
+    }
 
 
 def _nonzero_rows(features: np.ndarray) -> np.ndarray:

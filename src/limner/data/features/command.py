@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from limner.data.features.check import check, describe
 from limner.data.features.convert import convert
-from limner.data.features.store import FeatureStore
+from limner.data.features.formats import FORMATS
+from limner.data.features.progress import time_left
+from limner.data.features.store import OPTIONAL, FeatureStore
 from limner.errors import listing
 
 
@@ -38,10 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("files", nargs="+", metavar="FILE")
     verb.set_defaults(run=_info)
     verb = verbs.add_parser(
-        "convert", help="rewrite an older or slow file in limner's layout; stopped, it goes on later"
+        "convert", help="make a limner store of features in any known format; stopped, it goes on later"
     )
-    verb.add_argument("file", metavar="FILE")
+    verb.add_argument("file", metavar="FILE", help="a file, or a folder of files")
     verb.add_argument("--out", required=True, metavar="NEW.h5", help="the file to make; it must not exist")
+    names = ", ".join(one.name for one in FORMATS)
+    verb.add_argument("--from", dest="form", metavar="FORMAT", help=f"default: what a look at FILE says; {names}")
+    verb.add_argument("--extractor", metavar="NAME", help="what computed the features; files of one model must agree")
+    verb.add_argument("--drop", action="append", default=[], choices=OPTIONAL, help="leave out this of the regions")
+    verb.add_argument("--skip-bad", action="store_true", help="leave out damaged images instead of stopping at one")
     verb.set_defaults(run=_convert)
     verbs.add_parser("extract", help="from images: limner features extract images=PATH out=FILE", add_help=False)
     return parser
@@ -77,10 +84,22 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    done = convert(arguments.file, arguments.out, progress=progress_of("converted"))
+    done = convert(
+        arguments.file,
+        arguments.out,
+        form=arguments.form,
+        extractor=arguments.extractor,
+        drop=tuple(arguments.drop),
+        skip_bad=arguments.skip_bad,
+        progress=time_left("converted"),
+    )
     print(f"{arguments.out}: {done.images:,} images")
     if done.left_out:
         print(f"left out {len(done.left_out):,} images whose features are all zero (ids {listing(done.left_out)})")
+    if done.repeated:
+        print(f"{len(done.repeated):,} images stand twice with equal features, kept once ({listing(done.repeated)})")
+    for problem in done.bad:
+        print(f"left out: {problem}")
     return 0
 
 

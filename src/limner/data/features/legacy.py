@@ -4,7 +4,7 @@
 |---|---|---|
 | hengyuan-hu | image_features (N,K,D), image_bb (N,K,4), spatial_features (N,K,6) | `train36_imgid2idx.pkl` |
 | the same, adaptive | image_features (rows,D), image_bb (rows,4), pos_boxes (N,2) | `trainval_imgid2idx.pkl` |
-| visdial-challenge-starter | features (N,K,D), boxes (N,K,4) or none | dataset image_id or image_ids |
+| visdial-challenge-starter | features (N,K,D), boxes (N,K,4), classes, scores (N,K) | dataset image_id or image_ids |
 
 The tables are pickles of Python 2. A pickle can run any code when it is loaded; `limner.data.pickles` refuses
 everything but plain data.
@@ -25,6 +25,7 @@ from limner.errors import UserError, listing
 
 FEATURES = ("image_features", "features")
 BOXES = ("image_bb", "boxes")
+CLASSES = {"cls_id": "classes", "cls_prob": "scores"}
 IDS = ("image_id", "image_ids")
 TABLES = ("{stem}_imgid2idx.pkl", "{stem}_imgid2idx.json", "{stem}_ids.pkl", "{stem}_ids.npy", "{stem}_ids.json")
 
@@ -111,8 +112,8 @@ def open_legacy(path: Path, file: h5py.File) -> Layout:
         sizes=_sizes(file, boxes, starts),
         hashes=None,
         extractor=str(file.attrs.get("extractor", "unknown")),
-        provenance={"layout": f"/{name} {file[name].shape}"},
-        optional={},
+        provenance={"layout": f"/{name} {file[name].shape}", **_told(file)},
+        optional=_optional(file, len(features)),
         mapping=None if isinstance(features, SlowRows) else mapping,
         offset=offset,
     )
@@ -132,6 +133,18 @@ def _find_ids(path: Path, file: h5py.File, images: int) -> tuple[np.ndarray, np.
     raise UserError(
         f"{path}: has no image ids: expected a dataset /{IDS[0]}, or beside the file one of {', '.join(names)}"
     )
+
+
+def _told(file: h5py.File) -> dict[str, Any]:
+    """visdial starter names the split; its reader refuses a file of another one."""
+    split = file.attrs.get("split")
+    return {} if split is None else {"split": split.decode() if isinstance(split, bytes) else str(split)}
+
+
+def _optional(file: h5py.File, rows: int) -> dict[str, Any]:
+    """visdial starter's extractor writes the class of each region and how sure it is, (N, K) both."""
+    found = {ours: file[theirs] for ours, theirs in CLASSES.items() if theirs in file and file[theirs].size == rows}
+    return {name: dataset[:].reshape(rows) for name, dataset in found.items() if dataset.dtype.kind in "fiu"}
 
 
 def _sizes(file: h5py.File, boxes: Any, starts: np.ndarray) -> np.ndarray | None:

@@ -279,6 +279,13 @@ def _copy_rows(source: np.ndarray | SlowRows, starts: np.ndarray, counts: np.nda
             target[count:] = 0
 
 
+def not_finite(features: np.ndarray) -> bool:
+    """By the exponent bits: many times faster than isfinite on float16."""
+    if features.dtype == np.float16:
+        return bool(((features.view(np.uint16) & 0x7C00) == 0x7C00).any())
+    return not np.isfinite(features).all()
+
+
 def not_probabilities(values: np.ndarray) -> bool:
     """Is a row of (k, C) not of numbers from 0 to 1 that add up to 1? In float16, 1,601 of them do so within 0.01."""
     sums = values.sum(1, dtype=np.float32)

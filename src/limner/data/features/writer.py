@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from limner.data.features.part import RECORD, TYPES, finish, read_records, row_bytes, row_of, sealed, sync
-from limner.data.features.store import SCHEMA, not_probabilities
+from limner.data.features.store import SCHEMA, not_finite, not_probabilities
 from limner.errors import UserError, listing
 from limner.files import only_writer
 
@@ -80,6 +80,8 @@ class FeatureWriter:
             self.close()
         else:
             self.release()
+            if not self._done:  # nothing to go on from
+                shutil.rmtree(self.partial, ignore_errors=True)
 
     def __len__(self) -> int:
         return len(self._done)
@@ -87,6 +89,14 @@ class FeatureWriter:
     def done(self, image_id: int) -> bool:
         """True when the image is written, by this writer or an earlier one."""
         return int(image_id) in self._done
+
+    def ids(self) -> set[int]:
+        """The images that are written."""
+        return set(self._done)
+
+    def hash_of(self, image_id: int) -> int:
+        """xxh3_64 of the features of an image that is written."""
+        return self._done[int(image_id)]
 
     def add(
         self, image_id: int, features: np.ndarray, boxes: np.ndarray, size: tuple[int, int], **optional: np.ndarray
@@ -123,7 +133,7 @@ class FeatureWriter:
             self._cut()
             raise
         self._rows += len(values["features"])
-        self._done.add(int(image_id))
+        self._done[int(image_id)] = int(record["hash"][0])
 
     def close(self) -> None:
         """Finishes the file: verifies, sorts, renames into place, removes the part. Does nothing the second time.
@@ -162,7 +172,7 @@ class FeatureWriter:
             raise UserError(f"{where}: boxes have shape {boxes.shape}, expected {(regions, 4)}")
         with np.errstate(over="ignore"):
             values = {"features": np.ascontiguousarray(features, "<f2"), "boxes": np.ascontiguousarray(boxes, "<f4")}
-        if not np.isfinite(values["features"]).all():
+        if not_finite(values["features"]):
             found = "NaN" if np.isnan(features).any() else f"{np.abs(features).max():.3g}"
             raise UserError(f"{where}: features hold {found}, expected finite numbers up to 65504 (float16)")
         if not np.isfinite(values["boxes"]).all():
@@ -210,7 +220,7 @@ class FeatureWriter:
     def _open_files(self) -> None:
         names = ("features", "boxes", *(self._optional or ()))
         records = read_records(self.partial, names, self._meta)
-        self._done = set(records["image_id"].tolist())
+        self._done = dict(zip(records["image_id"].tolist(), records["hash"].tolist()))
         self._rows = int(records["rows"].sum())
         self._files |= {name: (self.partial / name).open("ab") for name in (*names, "index")}
         self._cut()
