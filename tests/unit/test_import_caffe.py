@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from published_captioners import CAFFE_WORDS, HIDDEN, REGION, ROWS, caffe, write_caffe
 
 from limner.cli import main
 from limner.weights import package
+from published_captioners import CAFFE_WORDS, HIDDEN, REGION, ROWS, caffe, write_caffe
 
 
 @pytest.fixture
@@ -144,6 +144,9 @@ def test_other_files(files, capsys):
     with h5py.File(files / "features.h5", "w") as file:
         file["features"] = np.zeros(3)
     assert "has no blobs under data/LAYER/NUMBER, found features" in refused(capsys, words(files, file="features.h5"))
+    with h5py.File(files / "hollow.h5", "w") as file:
+        file.create_dataset("data/fc/0", (10**7, 10**5), "f4", chunks=(1000, 100))  # 4 TB that nobody wrote
+    assert "data/fc/0 promises more numbers than the file can hold" in refused(capsys, words(files, file="hollow.h5"))
     whole = (files / "lstm.caffemodel.h5").read_bytes()
     (files / "cut.h5").write_bytes(whole[: len(whole) // 2])
     assert "cut.h5: " in refused(capsys, words(files, file="cut.h5"))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import pickle
 
-import published_captioners as published
 import pytest
 import torch
-from published_captioners import WORDS
+from omegaconf import OmegaConf
 from test_import_command import Evil
 
+import published_captioners as published
+from limner import build
 from limner.cli import main
+from limner.errors import UserError
+from limner.models.updown_captioner import UpDownCaptioner
 from limner.weights import package
+from published_captioners import WORDS
 
 
 @pytest.fixture
@@ -41,6 +45,7 @@ def test_what_the_infos_tell(files, capsys):
     assert made.vocab["words"] == ["a", "red", "dog", "cat", "on", "<unk>"]
     assert {made.sizes[f"dropout_{name}"] for name in ("words", "global", "regions", "output")} == {0.3}
     assert made.meta["config"]["decode"]["max_length"] == 12
+    assert made.sizes["word_relu"] is True  # what training from it compares with its own
     assert made.meta["licence"] == "unknown"
     assert main(["load", str(files / "package")]) == 0
 
@@ -173,3 +178,16 @@ def test_numbers_that_are_not_finite(files, capsys):
     state["logit.bias"][1] = float("nan")
     torch.save(state, files / "model.pth")
     assert "word_layer.bias holds NaN or infinite numbers" in refused(capsys, words(files))
+
+
+def test_training_from_it_wants_the_arguments_that_no_shape_shows(files):
+    main(words(files))
+    start = package.read(files / "package")
+    sizes = {name: value for name, value in start.sizes.items() if name != "_target_"}
+    config = OmegaConf.create({"weights": "package", "model": {"word_relu": False, "global_source": "mean"}})
+    with pytest.raises(UserError, match=r"its model was made with model.word_relu=True \(here False\): set"):
+        build.start_from(UpDownCaptioner(**sizes | {"word_relu": False}), start, config)
+    config.model.word_relu = True
+    model = UpDownCaptioner(**sizes)
+    build.start_from(model, start, config)
+    assert torch.equal(model.words.weight, start.model.words.weight)

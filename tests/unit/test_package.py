@@ -125,6 +125,10 @@ def test_only_known_classes_are_imported(folder):
     rewrite(folder / "model.json", model={**make().sizes, "_target_": "limner.models.updown_vqa.NoSuch"})
     with pytest.raises(UserError, match="cannot be built"):
         package.read(folder)
+    for wrong in ({"hidden": 10**12}, {"hidden": -1}, {"hidden": "4"}, {"answers": 0}, {"words": None}):
+        rewrite(folder / "model.json", model={**make().sizes, **wrong})
+        with pytest.raises(UserError, match=r"cannot be built|must be 1 or more"):
+            package.read(folder)
     rewrite(folder / "model.json", model={**make().sizes, "colour": "red"})
     with pytest.raises(UserError, match="cannot be built"):
         package.read(folder)

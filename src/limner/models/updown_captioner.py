@@ -90,6 +90,8 @@ class UpDownCaptioner(nn.Module):
         UserError: one line with every option that cannot be.
     """
 
+    # for `limner.build.start_from`: arguments that no shape of a weight shows
+    UNSEEN = ("word_relu", "global_source")
     # for `limner.weights.remap`: layers with a row for each word
     VOCABULARY = {"words": ("words", "word_layer")}  # noqa: RUF012
 

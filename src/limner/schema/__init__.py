@@ -90,7 +90,7 @@ class Predict:
                           "of the most frequent training answers; null: 100 of these", path=True)  # fmt: skip
     caption: str | None = key(None, "mode=dialog on the terminal (no questions): the caption of the image")
     keep_answers: bool = key(True, "mode=dialog: answers in the file stand; false: the model answers every question")
-    decode: Any = key(None, "captions: how they are written; null: as in the model's training")
+    decode: Any = key(None, "captions: how they are written; null: a beam of five")
     beams: bool = key(False, "captions: rows hold every caption of the beam, not only the best")
     out: str | None = key(None, "file to write: rows as JSON lines (.jsonl), or a submission (.json); null: a dialog "
                           "on the terminal that is not kept")  # fmt: skip

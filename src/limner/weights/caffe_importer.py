@@ -23,6 +23,7 @@ from limner.models.captioner_options import PAPER
 from limner.weights.importers import convert, read_sizes
 from limner.weights.names import Entry
 
+PACKED = 16  # no weights are compressed further
 END = "."  # line 0 of its vocabulary: start and end
 
 TABLE = {
@@ -66,6 +67,8 @@ def read_blobs(path: Path) -> dict[str, Tensor]:
             for layer, blobs in layers.items() if isinstance(layers, h5py.Group) else ():
                 for number, blob in blobs.items() if isinstance(blobs, h5py.Group) else ():
                     if isinstance(blob, h5py.Dataset) and blob.dtype.kind == "f":
+                        if blob.nbytes > PACKED * path.stat().st_size:
+                            raise ValueError(f"data/{layer}/{number} promises more numbers than the file can hold")
                         found[f"{layer}.{number}"] = torch.from_numpy(blob[()]).float()
             inside = list(file)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:

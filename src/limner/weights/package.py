@@ -125,7 +125,9 @@ def build_model(sizes: dict[str, Any], allow: tuple[str, ...], folder: object) -
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)(**{k: v for k, v in sizes.items() if k != "_target_"})
-    except (ImportError, AttributeError, TypeError) as error:
+    except UserError as error:
+        raise UserError(f"{folder}/model.json: {error}") from None
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise UserError(
             f"{folder}/model.json: {target} cannot be built ({error}); was it written by a newer limner?"
         ) from None

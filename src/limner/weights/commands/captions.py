@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.weights.commands.checks import about_import
+from limner.weights.commands.checks import about_import, with_defaults
 
 if TYPE_CHECKING:
     from limner.models.updown_captioner import UpDownCaptioner
@@ -50,7 +50,7 @@ def save(
             "decode": {**BEAM, **decode},
         },
     }
-    target = {"_target_": "limner.models.updown_captioner.UpDownCaptioner", **sizes}
+    target = {"_target_": "limner.models.updown_captioner.UpDownCaptioner", **with_defaults(model, sizes)}
     vocab = {"words": list(words)}
     package.save(folder, package.Package(model=model, sizes=target, vocab=vocab, meta=meta))
 

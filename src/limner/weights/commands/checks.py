@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,12 @@ def about_import(options: argparse.Namespace, kind: str) -> dict[str, Any]:
         "licence": options.licence or UNKNOWN,
         "imported": {"from": kind, "file": options.checkpoint.name},
     }
+
+
+def with_defaults(model: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a model's class: `sizes`, and its defaults, which may be others one day."""
+    told = {name: one.default for name, one in inspect.signature(type(model)).parameters.items()}
+    return {name: sizes.get(name, default) for name, default in told.items()}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from limner.weights.commands.checks import about_import, as_many, finite, naming, note_sorted
+from limner.weights.commands.checks import about_import, as_many, finite, naming, note_sorted, with_defaults
 
 ABOUT = "bottom-up-attention-vqa: the model.pth of its train.py"
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, folder: Path) -> int:
             "data": {"_target_": "limner.data.vqa.VQAData", "questions": {}},
         },
     }
-    target = {"_target_": "limner.models.updown_vqa.UpDownVQA", **sizes}
+    target = {"_target_": "limner.models.updown_vqa.UpDownVQA", **with_defaults(model, sizes)}
     package.save(folder, package.Package(model=model, sizes=target, vocab=vocab, meta=meta))
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{folder}: {sizes['attention']} attention, {parameters:,} parameters, {sizes['answers']:,} answers")
