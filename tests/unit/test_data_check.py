@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 
 import h5py
@@ -171,33 +172,63 @@ def test_every_fault_of_the_splits_and_the_regions(own, capsys):
 def test_every_fault_of_dialogs(own, capsys):
     folder = own("visdial")
 
-    def spoil(file):
-        first, second, third, fourth, fifth, *_ = file["data"]["dialogs"]
+    def spoil(dialogs):
+        first, second, third, fourth, fifth, sixth, *_ = dialogs
         del first["caption"]
-        first["dialog"][2]["question"] = "is it red"
         first["dialog"][3]["answer_options"] = []
         second["dialog"] = []
-        third["dialog"][4]["answer"] = 10**6
+        del third["dialog"][4]["question"]
         del fourth["dialog"][0]["answer"]
         fifth["image_id"] = fourth["image_id"]
+        sixth["dialog"][1]["answer"] = "none of these"
 
     changed(folder / "train.json", spoil)
-    dense = [{"image_id": 1_000_001, "round_id": 99, "gt_relevance": [1.0]}, {"image_id": 1_000_002, "round_id": 1}, 5]
+    dense = [
+        {"image_id": 1_000_001, "round_id": 99, "gt_relevance": [1.0]},
+        {"image_id": 1_000_002, "round_id": 1},
+        {"image_id": 1_000_003, "round_id": 1, "gt_relevance": [0.5] * 19},
+        5,
+    ]
     (folder / "val_dense.json").write_text(json.dumps(dense))
     found = faults(folder, capsys)
     path = folder / "train.json"
     all_there(found, [
-        f"{path}: data.dialogs[0] (image_id 1): field 'caption' is missing",
-        f"{path}: data.dialogs[0] (image_id 1): round 3: field 'question' is 'is it red'",
-        f"{path}: data.dialogs[0] (image_id 1): round 4: field 'answer_options' is []",
-        f"{path}: data.dialogs[1] (image_id 2): field 'dialog' is []",
-        f"{path}: data.dialogs: image 3, round 5: answer is outside",
-        f"{path}: data.dialogs: image 4, round 1: has no answer",
-        f"{path}: data.dialogs: image ids stand twice: 4",
+        f"{path}: dialogs[0] (image_id 1): field 'caption' is missing",
+        f"{path}: dialogs[0] (image_id 1): round 4: field 'answer_options' is []",
+        f"{path}: dialogs[1] (image_id 2): field 'dialog' is []",
+        f"{path}: dialogs[2]: field 'question' is missing",
+        f"{path}: dialogs: image 4, round 1: has no answer",
+        f"{path}: dialogs: image ids stand twice: 4",
+        f"{path}: 2 rounds whose answer is none of their answer_options (no gt_index): images 4, 6",
         "val_dense.json: record 0 (image_id 1000001): field 'round_id' is 99",
         "val_dense.json: record 1 (image_id 1000002): has neither gt_relevance nor relevance",
-        "val_dense.json: record 2: found 5",
+        "val_dense.json: record 2 (image_id 1000003): gt_relevance has 19 numbers, expected one for each of its 20",
+        "val_dense.json: record 3: found 5",
         "val_dense.json: none of its 0 images",
+    ])  # fmt: skip
+
+
+def test_every_fault_of_dialogs_as_visdial_has_them(tmp_path, capsys):
+    said = {"question": 0, "answer": 1, "gt_index": 0, "answer_options": [1, 0]}
+    dialogs = [{"image_id": k, "caption": "a moon", "dialog": [dict(said), dict(said)]} for k in range(1, 6)]
+    dialogs[0]["dialog"][0]["question"] = "is it red"
+    dialogs[0]["dialog"][1] = 7
+    dialogs[1]["dialog"][0]["answer"] = 10**6
+    dialogs[2]["dialog"][1]["answer_options"] = [1, 2]
+    dialogs[3]["round_id"] = 1
+    for name, chosen in (("train", dialogs), ("val", [{**dialogs[4], "image_id": 9}])):
+        pools = {"questions": ["is it big", 5], "answers": ["yes", "no"]}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"data": {**pools, "dialogs": chosen}}))
+    found = faults(tmp_path, capsys)
+    path = tmp_path / "train.json"
+    all_there(found, [
+        f"{path}: data.questions[1]: found 5, expected a text",
+        f"{path}: data.dialogs[0] (image_id 1): round 1: field 'question' is 'is it red'",
+        f"{path}: data.dialogs[0] (image_id 1): round 2 is 7, expected an object with a question",
+        f"{path}: data.dialogs: image 2, round 1: answer is outside the 2 answers",
+        f"{path}: data.dialogs: image 3, round 2: answer_options has a place outside the 2 answers",
+        f"{path}: data.dialogs[3] (image_id 4): field 'round_id' is 1",
+        f"{tmp_path}/val.json: data.questions[1]: found 5, expected a text",
     ])  # fmt: skip
 
 
@@ -225,6 +256,21 @@ def test_many_faults_are_counted(own, capsys):
     assert "more of this file: --show" in out
 
 
+def test_what_the_page_shows_is_what_the_readers_read(tmp_path, root):
+    """The JSON of docs/own_data.md."""
+    from limner.data.caption_files import load_captions
+    from limner.data.visdial_files import load_split as load_dialogs
+    from limner.data.vqa_files import load_split
+
+    blocks = re.findall(r"```json\n(.*?)```", (root / "docs/own_data.md").read_text(), re.S)
+    paths = [tmp_path / f"{k}.json" for k in range(3)]
+    for path, block in zip(paths, blocks, strict=True):
+        path.write_text(block)
+    assert load_split(paths[0], paths[0]).annotated
+    assert load_captions(paths[1]).captions == 2
+    assert load_dialogs(paths[2]).annotated
+
+
 def test_folders_without_data(tmp_path):
     with pytest.raises(UserError, match="there is no such folder; limner data init"):
         main([str(tmp_path / "none")])
@@ -243,6 +289,7 @@ def test_folders_without_data(tmp_path):
         ('{"images": [{"sentences": [', {"captions"}),
         ('\ufeff{"42": ["a"]}', {"captions"}),
         ('{"data": {"questions": ["a"], "dialogs": [', {"dialogs"}),
+        ('[{"image_id": 1, "dialog": [', {"dialogs"}),
         ('[{"image_id": 1, "gt_relevance": [', {"dense"}),
         ('[{"image_id": 1, "relevance": [', {"dense"}),
         ('{"annotations": [{"caption": 1, "boxes": 1}]}', set()),

@@ -295,8 +295,11 @@ def test_archives(web, tmp_path):
     assert fetch(tmp_path, files) == 0
     assert len(web.asked) == 1
     (data / "in.json").unlink()
+    (data / "SOURCES.json").unlink()
+    (data / "deep/name.json").write_bytes(b"mine")  # laid there by hand: only what is missing is taken out
     assert fetch(tmp_path, files) == 0
     assert (data / "in.json").read_bytes() == b"[1]"
+    assert (data / "deep/name.json").read_bytes() == b"mine"
 
 
 def bent(member: str, **info) -> bytes:

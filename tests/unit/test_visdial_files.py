@@ -142,7 +142,8 @@ def without(name, place=1):
 
 
 FAULTS = {
-    "list": ([], r"starts with '\[', expected '\{': VisDial's"),
+    "number": (7, r"starts with '7', expected '\{': VisDial's"),
+    "empty list": ([], r"dialogs: holds no dialogs, expected at least one"),
     "no data": ({"questions": []}, r"has no data\.questions, data\.answers, data\.dialogs, found questions; expected"),
     "data a list": ({"data": []}, r"key 'data' holds no object; expected VisDial's"),
     "no answers": ({"data": {"questions": [], "dialogs": [DIALOG]}}, r"has no data\.answers, found data\.questions, "),
@@ -348,3 +349,21 @@ def test_text_pools(texts, data):
 def test_a_pool_holds_texts_only():
     with pytest.raises(TypeError, match="found int, expected a text"):
         TextPool.of(["a", 3])
+
+
+def test_dialogs_in_texts_are_a_file_too(tmp_path):
+    """The place of an answer among its options is found; an answer that is none of them has no place."""
+    rounds = [
+        {"question": "is it big", "answer": "very", "answer_options": ["no", "very"]},
+        {"question": "is it red", "answer": "it is", "answer_options": ["no", "yes"]},
+        {"question": "is it blue", "answer_options": ["no", "yes"]},
+    ]
+    path = tmp_path / "train.json.gz"
+    path.write_bytes(gzip.compress(json.dumps([{"image_id": 7, "caption": "a moon", "dialog": rounds}]).encode()))
+    split = load_split(path, cache=tmp_path / "cache")
+    assert split.gt_index.tolist() == [1, -1, -1]
+    assert split.said(0) == ("is it big", "very")
+    assert [split.answers[place] for place in split.options_of(1).tolist()] == ["no", "yes"]
+    path.write_bytes(gzip.compress(b'[{"image_id": 7, "caption": "a moon"}]'))
+    with pytest.raises(UserError, match=r"dialogs\[0\]: field 'dialog' is missing"):
+        load_split(path)

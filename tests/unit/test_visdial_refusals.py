@@ -127,7 +127,7 @@ def test_one_line_for_what_is_typed(capsys, folder, tmp_path, monkeypatch, typed
 GIVEN = {
     "unsized.h5: does not know the width and height of images 100, 107, 114, 121, 128;": {"features": ["unsized.h5"]},
     "few.h5: no features for 3 of 5 images": {"features": ["few.h5"]},
-    "train_dense.json: starts with '[', expected '{'": {"dialogs": {"train": "train_dense.json"}, "dense": {}},
+    "train_dense.json: dialogs[0]: field 'dialog' is missing": {"dialogs": {"train": "train_dense.json"}, "dense": {}},
     "data.select=train: its file hides answers": {"dialogs": {"train": "no_answers.json"}, "select": "train"},
     "none of its 2 images is in train.json": {"dense": {"train": "other_dense.json"}},
     "train.json: starts with '{', expected '['": {"dense": {"train": "train.json"}},

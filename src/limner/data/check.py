@@ -210,7 +210,9 @@ def _dialogs(files: dict[str, list[Path]], found: Findings) -> Iterator[Split]:
             found.about(path)(UserError(f"{path}: {told}"))
         hidden = int(((split.gt_index < 0) & (split.option_counts > 0)).sum())
         if hidden and name != "test":
-            found.about(path)(UserError(f"{path}: {hidden:,} rounds have no gt_index, the place of the answer"))
+            where = listing(split.image_id[split.dialog[(split.gt_index < 0) & (split.option_counts > 0)]].tolist())
+            told = f"{hidden:,} rounds whose answer is none of their answer_options (no gt_index): images {where}"
+            found.about(path)(UserError(f"{path}: {told}"))
         if split.unmatched:
             found.notes.append(f"{dense}: {split.unmatched:,} annotations are of other images, and left out")
         yield Split(name, path, split.image_id)

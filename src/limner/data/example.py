@@ -27,6 +27,7 @@ from limner.files import write_whole
 KIND, VERSION = "limner example", 1
 COUNTS = {"train": 24, "val": 8, "test": 8}
 SEED = 1
+OPTIONS = 20  # of a round; VisDial has 100
 
 _README = """# An example of data for {task}
 
@@ -69,10 +70,22 @@ def _captions(split: str, shown: list[Scene]) -> str:
 
 
 def _visdial(split: str, shown: list[Scene]) -> str:
-    """A file of VisDial 1.0."""
+    """Dialogs in texts, a line each."""
     file, _ = visdial.visdial_files(shown, split, seed=SEED)
-    data = {key: _rows(file["data"][key]) for key in ("questions", "answers", "dialogs")}
-    return _object({"version": '"1.0"', "split": json.dumps(split), "data": _object(data)})
+    questions, answers = file["data"]["questions"], file["data"]["answers"]
+
+    def said(one: dict[str, Any]) -> dict[str, Any]:
+        told = {"question": questions[one["question"]]}
+        if "answer" in one:
+            told["answer"] = answers[one["answer"]]
+        begin = one.get("gt_index", 0) // OPTIONS * OPTIONS  # of the options with the answer among them
+        few = one.get("answer_options", [])[begin : begin + OPTIONS]
+        return told | ({"answer_options": [answers[place] for place in few]} if few else {})
+
+    return _rows(
+        {"image_id": one["image_id"], "caption": one["caption"], "dialog": [said(each) for each in one["dialog"]]}
+        for one in file["data"]["dialogs"]
+    )
 
 
 def _rows(records: Iterable[Any]) -> str:
@@ -107,9 +120,9 @@ TASKS: dict[str, tuple[Callable[[str, list[Scene]], str], dict[str, str]]] = {
     "visdial": (
         _visdial,
         {
-            "about": "Each split is a file of VisDial 1.0: lists of `questions` and `answers`, and `dialogs` that name "
-            "them by their\nplaces, 0, 1, 2, ... `gt_index` is the place of the answer given among `answer_options`. "
-            "The last answer of a test dialog\nis not told.",
+            "about": "Each split is a list of dialogs: `image_id`, `caption` and the rounds of `dialog`, each with "
+            "`question`, `answer` and\n`answer_options`, the answers that it is ranked among. The last answer of a "
+            "test dialog may be missing. VisDial's own\nfiles are read as well.",
             "more": "- `vocab.txt`: word parts, here learned from the texts; that of BERT with weights that begin from "
             "BERT.\n",
             "train": "limner train experiment=visdial_own data.folder=DIR model=vilbert_tiny optim.lr=2e-3",
@@ -146,8 +159,10 @@ def build(folder: str | Path, task: str) -> Path:
 def _write_words(part: Path) -> None:
     from limner.data.wordpiece import WordPiece
 
-    file = json.loads((part / "train.json").read_text(encoding="utf-8"))["data"]
-    texts = [*file["questions"], *file["answers"], *(dialog["caption"] for dialog in file["dialogs"])]
+    dialogs = json.loads((part / "train.json").read_text(encoding="utf-8"))
+    texts = [dialog["caption"] for dialog in dialogs]
+    for said in (said for dialog in dialogs for said in dialog["dialog"]):
+        texts += [said["question"], said["answer"], *said["answer_options"]]
     write_whole(part / "vocab.txt", "".join(f"{word}\n" for word in WordPiece.train(texts, size=400).words))
 
 

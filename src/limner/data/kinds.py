@@ -13,7 +13,8 @@ from pathlib import Path
 from limner.data.reading import open_binary
 from limner.errors import UserError
 
-KEYS = ("questions", "annotations", "answers", "dialogs", "gt_relevance", "relevance", "sentences", "caption", "boxes")
+KEYS = ("questions", "annotations", "answers", "dialogs", "dialog", "gt_relevance", "relevance", "sentences", "caption",
+        "boxes")  # fmt: skip
 _KEY = {name: re.compile(rb'"%s"\s*:' % name.encode()) for name in KEYS}
 _OWN = re.compile(rb'\s*\{\s*"-?\d{1,18}"\s*:')
 _SPLIT = re.compile(r"test-?dev|train|val|dev|test")
@@ -27,7 +28,7 @@ def kinds_of(path: Path) -> set[str]:
         UserError: it cannot be opened or unpacked.
     """
     keys, start = _keys(path)
-    if "dialogs" in keys:
+    if keys & {"dialogs", "dialog"}:
         return {"dialogs"}
     if keys & {"gt_relevance", "relevance"}:
         return {"dense"}

@@ -49,6 +49,13 @@ def open_binary(path: str | Path, *, next_step: str = "check the path") -> IO[by
     return stream
 
 
+def first_character(path: str | Path, *, next_step: str = "check the path") -> str:
+    """The first character of a text file, plain or gzipped, that is no white space: `[` of a JSON list; "" without any.
+    Errors as `open_binary`."""
+    with open_binary(path, next_step=next_step) as stream:
+        return _Window(path, io.TextIOWrapper(stream, encoding="utf-8-sig")).peek()
+
+
 def json_records(path: str | Path, key: str | None, *, next_step: str = "check the path") -> Iterator[Any]:
     """The elements of a JSON array, one by one, from a plain or gzipped UTF-8 file.
 

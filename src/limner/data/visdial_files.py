@@ -8,6 +8,8 @@ dense     [{"image_id": 42, "round_id": 4, "gt_relevance": [100 shares]}, ...]; 
 A test split hides the last answer of each dialog, tells no `gt_index`, stops after any round, and has options in its
 last round alone. `visdial_1.0_*_processed.json` of visdial-bert is the same format without the dialogs it found too
 long; its test file lost the oldest rounds of such dialogs instead and tells by `round_id` how many there were.
+
+One's own dialogs may be a list, texts in place of numbers (`from_dialogs`); `gt_index` is then found by the answer.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.cache import cached, content_key
-from limner.data.reading import json_members, json_records
+from limner.data.reading import first_character, json_members, json_records
 from limner.data.text_pool import TextWriter
 from limner.data.visdial_split import VisDialSplit, distinct_images, join
 from limner.errors import Fault, UserError, listing, refuse
@@ -63,14 +65,16 @@ def load_split(
     return VisDialSplit.from_arrays(dict(arrays))
 
 
-def from_dialogs(dialogs: Iterable[Mapping[str, Any]], source: str = "dialogs") -> VisDialSplit:
+def from_dialogs(
+    dialogs: Iterable[Mapping[str, Any]], source: str = "dialogs", *, fault: Fault = refuse
+) -> VisDialSplit:
     """A split of one's own dialogs, texts in place of numbers.
 
     dialogs: `{"image_id": 42, "caption": "a dog", "dialog": [{"question": "is it big", "answer": "yes",
       "answer_options": ["yes", "no"]}, ...]}`; `answer` may be missing in the last round, `answer_options` and
-      `gt_index` in any. source: what errors call them.
+      `gt_index` in any. source: what errors call them. fault: what is done with a fault of a dialog.
     """
-    reader = _Dialogs(source)
+    reader = _Dialogs(source, fault)
     pools: dict[str, dict[str, int]] = {"question": {}, "answer": {}}
 
     def place(text: Any, kind: str) -> int:
@@ -89,10 +93,12 @@ def from_dialogs(dialogs: Iterable[Mapping[str, Any]], source: str = "dialogs") 
                     numbers["answer_options"] = [place(text, "answer") for text in said["answer_options"]]
                 rounds.append(numbers)
         except KeyError as error:
-            raise UserError(f"{source}[{index}]: field {error} is missing in {_short(record)}") from None
+            fault(UserError(f"{source}[{index}]: field {error} is missing in {_short(record)}"))
+            continue
         except (TypeError, AttributeError) as error:
             told = f"{error}; expected image_id, caption and dialog, a list of questions and answers"
-            raise UserError(f"{source}[{index}]: {told}") from None
+            fault(UserError(f"{source}[{index}]: {told}"))
+            continue
         reader.add({**record, "dialog": rounds}, index)
     for kind, writer in (("question", reader.questions), ("answer", reader.answers)):
         for text in pools[kind]:
@@ -100,7 +106,23 @@ def from_dialogs(dialogs: Iterable[Mapping[str, Any]], source: str = "dialogs") 
     return reader.finish()
 
 
+def _with_places(record: Any) -> Any:
+    """A dialog in texts, with the place of each answer among its options; what is no such dialog as it is."""
+    if not isinstance(record, dict) or not isinstance(record.get("dialog"), list):
+        return record
+    rounds = []
+    for said in record["dialog"]:
+        options = said.get("answer_options") if isinstance(said, dict) else None
+        if isinstance(options, list) and said.get("answer") in options:
+            said = {"gt_index": options.index(said["answer"]), **said}
+        rounds.append(said)
+    return {**record, "dialog": rounds}
+
+
 def _read_dialogs(path: str | Path, fault: Fault) -> VisDialSplit:
+    if first_character(path, next_step=_NEXT_STEP) == "[":
+        records = json_records(path, None, next_step=_NEXT_STEP)
+        return from_dialogs(map(_with_places, records), f"{path}: dialogs", fault=fault)
     reader = _Dialogs(f"{path}: data.dialogs", fault)
     found = []
     for name, value in json_members(path, expected=_KIND, inside="data", next_step=_NEXT_STEP):

@@ -89,12 +89,13 @@ def read_questions(path: str | Path, *, fault: Fault = refuse) -> tuple[np.ndarr
     ids, images = array("q"), array("q")
     texts: list[str] = []
     for index, record in enumerate(json_records(path, "questions", next_step=_NEXT_STEP)):
-        wrong = _ids_faults(record, f"{path}: questions[{index}]")
+        wrong = _ids_faults(record, path, "questions", index)
         text = record.get("question") if isinstance(record, dict) else ""
         if isinstance(record, dict) and (not isinstance(text, str) or not text.strip()):
             where = f"{path}: questions[{index}] (question_id {_short(record.get('question_id'))})"
             wrong.append(f"{where}: field 'question' is {_short(text)}, expected a text")
-        if _told(wrong, fault):
+        if wrong:
+            _tell(wrong, fault)
             continue
         ids.append(record["question_id"])
         images.append(record["image_id"])
@@ -102,23 +103,21 @@ def read_questions(path: str | Path, *, fault: Fault = refuse) -> tuple[np.ndarr
     return distinct_ids(ids, path, fault=fault), np.array(images, np.int64), texts
 
 
-def _told(wrong: list[str], fault: Fault) -> bool:
-    """Tells the faults of a record; True when there are any."""
+def _tell(wrong: list[str], fault: Fault) -> None:
     for line in wrong:
         fault(UserError(line))
-    return bool(wrong)
 
 
-def _ids_faults(record: Any, where: str) -> list[str]:
+def _ids_faults(record: Any, path: str | Path, key: str, index: int) -> list[str]:
     """What is wrong with the ids of a record."""
     if not isinstance(record, dict):
-        return [f"{where}: found {_short(record)}, expected an object with the fields of VQA v2"]
+        return [f"{path}: {key}[{index}]: found {_short(record)}, expected an object with the fields of VQA v2"]
     wrong = []
     for name in ("question_id", "image_id"):
         value = record.get(name)
         if type(value) is not int or abs(value) >= 1 << 63:
             found = f"is {_short(value)}" if name in record else "is missing"
-            wrong.append(f"{where}: field {name!r} {found}, expected a whole number")
+            wrong.append(f"{path}: {key}[{index}]: field {name!r} {found}, expected a whole number")
     return wrong
 
 
@@ -177,14 +176,14 @@ class _Annotations:
         ]
         ids, images = array("q"), array("q")
         for index, record in enumerate(json_records(path, "annotations", next_step=_NEXT_STEP)):
-            where = f"{path}: annotations[{index}]"
-            wrong = _ids_faults(record, where)
+            wrong = _ids_faults(record, path, "annotations", index)
             if not wrong:
                 try:
                     self._add(record)
                 except (KeyError, TypeError, AttributeError):
-                    wrong = self._wrong(record, f"{where} (question_id {record['question_id']})")
-            if _told(wrong, fault):
+                    wrong = self._wrong(record, f"{path}: annotations[{index}] (question_id {record['question_id']})")
+            if wrong:
+                _tell(wrong, fault)
                 continue
             ids.append(record["question_id"])
             images.append(record["image_id"])

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from limner.errors import UserError
@@ -16,6 +16,7 @@ from limner.fetch.transfer import GivenUp, Show, discard, transfer
 from limner.fetch.unpack import Damaged, copy, sha256, unpack
 from limner.files import only_writer
 
+LARGE = 1 << 30  # bytes that take a while to read
 Tell = Callable[[str], None]
 Watch = Callable[[str], Show]  # the name of a file -> what is called while it comes
 
@@ -56,10 +57,11 @@ def get(
         sources = Sources(folder)
         for owner, file in files:
             try:
-                if _is_there(owner, file, sources):
-                    outcome.there += file.places
+                lacks = _missing(owner, file, sources, tell)
+                outcome.there += [place for place in file.places if place not in lacks]
+                if not lacks:
                     continue
-                for place in _bring(owner, file, sources, by_hand, tell, watch):
+                for place in _bring(owner, replace(file, places=lacks), sources, by_hand, tell, watch):
                     tell(f"{folder / place}: {(folder / place).stat().st_size:,} bytes")
                     outcome.came.append(place)
             except _Lost as lost:
@@ -87,11 +89,13 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _is_there(owner: DataSet, file: File, sources: Sources) -> bool:
-    """All of what a file becomes is there, and right."""
+def _missing(owner: DataSet, file: File, sources: Sources, tell: Tell) -> dict[str, str | None]:
+    """Those places of a file that are not there; what is there is right."""
     found = [place for place in file.places if (sources.folder / place).is_file()]
     wrong = []
     for place in found:
+        if (sources.folder / place).stat().st_size > LARGE:
+            tell(f"{sources.folder / place}: is compared with its checksum")
         if place not in sources.files:  # laid here by hand
             checksum = sha256(sources.folder / place)
             if not file.packed and file.sha256 not in (None, checksum):
@@ -102,7 +106,7 @@ def _is_there(owner: DataSet, file: File, sources: Sources) -> bool:
             wrong.append(f"{sources.folder / place}: {differs}: changed or damaged")
     if wrong:
         raise _Lost([f"{line}; delete it, and the same command fetches it anew" for line in wrong])
-    return len(found) == len(file.places)
+    return {place: name for place, name in file.places.items() if place not in found}
 
 
 def _bring(
@@ -119,8 +123,9 @@ def _bring(
             archive = _fetch(address, file, part, watch(file.name))
             return _put(owner, file, sources, part, address.url, archive)
         except (GivenUp, Damaged) as fault:
-            reasons.append(f"{address.url} {fault}")
-            tell(f"  {fault}")
+            told = "".join(letter if letter.isprintable() else "?" for letter in str(fault))  # a server's words
+            reasons.append(f"{address.url} {told}")
+            tell(f"  {told}")
     raise _Lost(reasons or ["no address is known"])
 
 
