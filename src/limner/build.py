@@ -14,7 +14,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from limner import __version__
 from limner.callbacks import EpochLines, MetricLines, Speed, StepSeed
-from limner.checkpoints import Checkpoints, WholeFiles
+from limner.checkpoint_files import WholeFiles
+from limner.checkpoints import Checkpoints
 from limner.code_version import code_version
 from limner.errors import UserError, listing
 from limner.loggers.examples import Examples

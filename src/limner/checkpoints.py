@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, the best and the last one."""
+"""When checkpoints are written: after the best epoch, each epoch, each so many steps or minutes."""
 
 from __future__ import annotations
 
@@ -8,62 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
+from limner.checkpoint_files import BEST, LAST, WholeFiles
 from limner.errors import UserError
-from limner.files import whole
-
-
-class WholeFiles(CheckpointIO):
-    """Writes checkpoints so that a file is either absent, the old one or whole: temporary file, fsync, rename."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        try:
-            # one name for all processes and runs: what a killed one left is written over
-            with whole(path, part=part, sync=True), open(part, "wb") as file:
-                torch.save(checkpoint, file)
-        except BaseException as error:
-            reason = write_failure(error)
-            if reason is None:
-                raise
-            before = "the one before is whole" if path.exists() else "nothing was written"
-            advice = f"free space, then: limner train resume={path.parent.parent}"
-            raise UserError(f"{path}: the checkpoint could not be written ({reason}); {before}; {advice}") from None
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
-
-
-def write_failure(error: BaseException | None) -> str | None:
-    """The operating system's reason when `error` began with a failed write; torch wraps it in errors of its own."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" in str(error):
-            return "the disk may be full"
-        error = error.__cause__ or error.__context__
-    return None
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, plain types and tensors on the CPU only: nothing in it is run.
-
-    Raises:
-        UserError: there is no such file, or it is damaged or not a checkpoint.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a checkpoint ({first}); it is damaged or not limner's") from None
 
 
 class Checkpoints(pl.Callback):
@@ -121,9 +68,8 @@ class Checkpoints(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         validated, self._validated = self._validated, False
-        if validated and self.judge(self.value(pl_module), trainer.current_epoch):
-            self.save(trainer, pl_module, "best.ckpt")
-        self.save(trainer, pl_module, "last.ckpt")
+        best = validated and self.judge(self.value(pl_module), trainer.current_epoch)
+        self.save(trainer, pl_module, BEST if best else LAST)  # the best is the last one, too
         self.stop_when_due(trainer)
 
     def value(self, pl_module: Any) -> float:
@@ -148,12 +94,17 @@ class Checkpoints(pl.Callback):
         if self.patience is not None and self.waited >= max(self.patience, 1):
             trainer.should_stop = True
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        files(trainer).wait()
+        trainer.strategy.barrier()  # all processes read best.ckpt next
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        files(trainer).check()  # a full disk ends the run at the next step
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch or trainer.fit_loop._should_accumulate():
             return  # the epoch's end saves in a moment, after the validation
         due = self.every_steps is not None and trainer.global_step % self.every_steps == 0
         if due or self.time_is_up(trainer):
-            self.save(trainer, pl_module, "last.ckpt")
+            self.save(trainer, pl_module, LAST)
 
     def time_is_up(self, trainer: pl.Trainer) -> bool:
         """The first process's clock decides for all."""
@@ -163,3 +114,10 @@ class Checkpoints(pl.Callback):
         if trainer.world_size == 1:
             return up
         return trainer.global_step % self.CLOCK_STEPS == 0 and bool(trainer.strategy.broadcast(up))
+
+
+def files(trainer: pl.Trainer) -> WholeFiles:
+    """What writes a trainer's checkpoints."""
+    found = trainer.strategy.checkpoint_io
+    assert isinstance(found, WholeFiles)  # build.build_trainer gives it
+    return found

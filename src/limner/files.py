@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,27 @@ from pathlib import Path
 from typing import IO, Any
 
 from limner.errors import UserError
+
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""what the operating system says of a disk that takes no more"""
+
+
+def to_disk(path: Path) -> None:
+    """Waits until a file's content is on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def disk_fault(error: BaseException | None) -> str | None:
+    """The operating system's words when an error began with a disk that is full, read-only or broken; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FAULTS:
+            return error.strerror
+        for number in FAULTS:
+            if f"(os error {number})" in str(error):  # so say libraries that are written in Rust
+                return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager
@@ -29,8 +51,7 @@ def whole(path: Path, *, part: Path | None = None, sync: bool = False) -> Iterat
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         if sync:
-            with open(part, "rb+") as file:
-                os.fsync(file.fileno())
+            to_disk(part)
         os.replace(part, path)
     finally:
         with suppress(OSError):  # whatever went wrong, no part is left; there may be no folder

@@ -7,7 +7,7 @@ outputs/NAME/20260131-142501/
   status.json        running, done, failed or stopped, with the reason and the exit code
   metrics.jsonl      one line a logged step or epoch
   speed.jsonl        how fast it was, and the memory it held
-  checkpoints/       best.ckpt and last.ckpt (Lightning's)
+  checkpoints/       best.ckpt, last.ckpt and previous.ckpt, the one before (limner.checkpoint_files)
   package/           the best model as a model package
   eval/SPLIT/        metrics.json and rows.jsonl.gz
   result.json        the objective and the last metrics

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from limner import preflight
 from limner.errors import UserError
-from limner.files import write_json, write_whole
+from limner.files import disk_fault, write_json, write_whole
 from limner.overrides import change
 from limner.paths import shown
 from limner.processes import Stopped, end_children, end_with_parent, number, started_by_lightning, stoppable
@@ -39,17 +39,22 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         with stoppable():
             objective = fit(config, run)
     except UserError as error:
-        run.write_status("failed", exit_code=error.exit_code, reason=str(error))
+        ended(run, "failed", exit_code=error.exit_code, reason=str(error))
         raise
     except (Stopped, KeyboardInterrupt) as error:
         code, reason = getattr(error, "exit_code", 130), str(error) or "SIGINT"
-        run.write_status("stopped", exit_code=code, reason=reason)
+        ended(run, "stopped", exit_code=code, reason=reason)
         again = f"continue exactly here with: limner train resume={shown(run.path)}"
         if not run.last.is_file():
             again = "nothing had been trained yet"
         print(f"stopped by {reason}; {again}", file=sys.stderr)
         return code
     except BaseException as error:
+        if fault := disk_fault(error):
+            again = f"resume={shown(run.path)}" if run.last.is_file() else "again"
+            full = UserError(f"{shown(run.path)}: cannot be written ({fault}); free space, then: limner train {again}")
+            ended(run, "failed", exit_code=full.exit_code, reason=str(full))
+            raise full from error
         write_whole(run.path / "error.txt", traceback.format_exc())
         run.write_status("failed", exit_code=1, reason=f"{type(error).__name__}: {error}")
         print(f"failed; the traceback is in {shown(run.path)}/error.txt", file=sys.stderr)
@@ -58,6 +63,14 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         os.environ.pop(RUN_ENV, None)
     run.write_status("done", exit_code=0, objective=objective)
     return 0
+
+
+def ended(run: RunFolder, state: str, **more: Any) -> None:
+    """Writes how a run ended; where the disk is too full even for that, why it ended must still be told."""
+    try:
+        run.write_status(state, **more)
+    except UserError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def child(config: DictConfig, run: RunFolder) -> int:
@@ -73,7 +86,7 @@ def child(config: DictConfig, run: RunFolder) -> int:
     except Stopped:
         return 0  # as the first process was: anything else would make Lightning kill that one
     except UserError as error:
-        run.write_status("failed", exit_code=error.exit_code, reason=str(error))
+        ended(run, "failed", exit_code=error.exit_code, reason=str(error))
         raise
     except BaseException as error:
         name = f"error-{number()}.txt"
@@ -157,7 +170,9 @@ def fit(config: DictConfig, run: RunFolder) -> float | None:
     import torch
 
     from limner import build
-    from limner.checkpoints import Checkpoints, read_checkpoint
+    from limner.bad_batch import BadBatch
+    from limner.checkpoint_files import read_newest
+    from limner.checkpoints import Checkpoints
 
     pl.seed_everything(config.seed, verbose=False)
     start = build.start_of(config)
@@ -169,10 +184,11 @@ def fit(config: DictConfig, run: RunFolder) -> float | None:
         data.expect(start)
         build.start_from(model, build.remapped(start, data, model, config) if anew else start, config)
     task = build.build_task(config, data, model)
+    task.bad_batch = BadBatch(run.path)
     trainer = build.build_trainer(config, run)
     checkpoint = str(run.last) if config.resume else None
     if checkpoint:
-        check_resumed(read_checkpoint(run.last), data, run)
+        check_resumed(read_newest(run.last, repair=trainer.is_global_zero), data, run)
     begin = time.perf_counter()
     if trainer.is_global_zero:
         print(data.summary(), flush=True)
@@ -201,7 +217,7 @@ def finish(
 ) -> None:
     """After the last epoch: best weights -> package -> test -> result.json, and the next commands."""
     from limner import build
-    from limner.checkpoints import read_checkpoint
+    from limner.checkpoint_files import read_checkpoint
     from limner.evaluate import save_evaluation, table
 
     if best.best is not None:

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from limner.bad_batch import BadBatch
 from limner.errors import UserError
 from limner.losses import Loss
 from limner.metrics import rows as rows_of
 from limner.metrics.rows import Row
 from limner.optim import Constant, Schedule, scheduler
+from limner.paths import shown
 
 Sums = dict[str, tuple[Any, int]]
 """Loss name -> (sum over items, a number or a 0-dim tensor; items)."""
@@ -57,6 +59,8 @@ class Task(pl.LightningModule):
         self.last_rows: list[Row] = []
         self.step_sums: Sums = {}
         """loss sums and counts of this process since the last optimiser step; `MetricLines` empties it"""
+        self.bad_batch: BadBatch | None = None
+        """keeps the batch whose loss is not finite, when a run is to have it"""
         self._epoch_sums: Sums = {}
         self._rows: list[Row] = []
 
@@ -92,6 +96,12 @@ class Task(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         losses = self.loss(batch)
+        if self.bad_batch is not None:
+            trainer = self.trainer
+            where = {"epoch": trainer.current_epoch, "step": trainer.global_step, "batch_idx": batch_idx}
+            self.bad_batch.see(batch, losses, **where, rank=trainer.global_rank)
+            if self.bad_batch.found is not None and trainer.world_size == 1:  # several agree when they add up sums
+                self.not_finite(self.bad_batch.found["losses"])
         for name, (total, count) in losses.items():
             for sums in (self.step_sums, self._epoch_sums):
                 before, items = sums.get(name, (0.0, 0))
@@ -139,13 +149,23 @@ class Task(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(added)
         pairs = added.view(-1, 2).tolist()
-        for name, (total, _) in zip(sums, pairs):
-            if not math.isfinite(total):
-                raise UserError(
-                    f"train/{name} is {total} at step {self.global_step}: "
-                    "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=anomaly"
-                )
+        self.not_finite({name: total for name, (total, _) in zip(sums, pairs)})
         return {name: total / max(count, 1) for name, (total, count) in zip(sums, pairs)}
+
+    def not_finite(self, losses: Mapping[str, float]) -> None:
+        """Stops the run when a loss is not a finite number; every process calls it with the same losses."""
+        bad = [(name, value) for name, value in losses.items() if not math.isfinite(value)]
+        if not bad:
+            return
+        name, value = bad[0]
+        file = self.bad_batch.write(self.trainer.world_size, self.device) if self.bad_batch is not None else None
+        kept, step = "", self.global_step
+        if file is not None:
+            kept = f" (its batch is in {shown(file)})"
+        raise UserError(
+            f"train/{name} is {value} at step {step}{kept}: "
+            "lower optim.lr, set trainer.gradient_clip_val, or look for the cause with debug=anomaly"
+        )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._rows += self.rows(batch)
