@@ -122,3 +122,12 @@ def trained(tmp_path_factory, toy) -> Path:
 def trained_by_two(tmp_path_factory, toy) -> Path:
     """The same on two processes."""
     return Limner(tmp_path_factory.mktemp("trained_by_two"), toy).train("run", "trainer=ddp_cpu")
+
+
+@pytest.fixture(scope="session")
+def forge():
+    """Starts runs on one process quickly; see `forge.Forge`."""
+    from forge import Forge
+
+    with Forge() as started:
+        yield started

@@ -1,49 +1,117 @@
-"""`python interrupted.py VERB ...` is `limner VERB ...` that gets a signal at a chosen point; run as a script.
+"""`python interrupted.py VERB ...` is `limner VERB ...` to which something happens at a chosen point; run as a script.
 
-LIMNER_TEST_INTERRUPT=WHERE:NUMBER:SIGNAL. WHERE is `step` (at the end of optimiser step NUMBER, before anything is
-saved for it), `validation` (at the first batch of validation NUMBER) or `test` (at the first batch of the test after
-training). Only the first process gets it. Without the variable nothing is changed.
+LIMNER_TEST_INTERRUPT=WHERE:NUMBER:WHAT. WHERE is `step` (at the end of optimiser step NUMBER, before anything is saved
+for it), `validation` (at the first batch of validation NUMBER), `test` (at the first batch of the test after training),
+`package` or `rows` (before either is written). WHAT is one of, or several joined by `+`:
+
+  SIGNAL      the process gets that signal
+  full-BYTES  the disk of the run folder has no more than so many bytes left
+  read-only   the disk of the run folder takes no more writes
+  clock-SECONDS  time.time() and all that is built on it goes back by so much; monotonic clocks cannot
+
+Only the first process gets it. What was saved before is on the disk by then. Without the variable nothing is changed.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 
 def interrupt() -> None:
-    where, count, signum = os.environ["LIMNER_TEST_INTERRUPT"].split(":")
+    where, count, what = os.environ["LIMNER_TEST_INTERRUPT"].split(":")
     number = int(count)
 
     import pytorch_lightning as pl
 
-    from limner import build
+    from limner import build, evaluate
+    from limner.checkpoint_files import SAVING
 
     class Interrupt(pl.Callback):
         validations = 0
 
-        def now(self, trainer: pl.Trainer) -> None:
-            if trainer.is_global_zero:
-                os.kill(os.getpid(), int(signum))
+        def __init__(self, run):
+            self.run = run
+
+        def now(self) -> None:
+            while (self.run.checkpoints / SAVING).exists():
+                time.sleep(0.01)
+            for each in what.split("+"):
+                happen(each, self.run.path)
+
+        def at(self, trainer: pl.Trainer, here: bool) -> None:
+            if here and trainer.is_global_zero:
+                self.now()
 
         def on_train_batch_end(self, trainer, *_):
-            if where == "step" and trainer.global_step == number:
-                self.now(trainer)
+            self.at(trainer, where == "step" and trainer.global_step == number)
 
         def on_validation_batch_start(self, trainer, module, batch, index, *_):
             self.validations += index == 0
-            if where == "validation" and index == 0 and self.validations == number:
-                self.now(trainer)
+            self.at(trainer, where == "validation" and index == 0 and self.validations == number)
 
         def on_test_batch_start(self, trainer, module, batch, index, *_):
-            if where == "test" and index == 0:
-                self.now(trainer)
+            self.at(trainer, where == "test" and index == 0)
+
+    def callbacks(config, run):
+        made = Interrupt(run)
+        for module, name in ((build, "save_package"), (evaluate, "save_evaluation")):
+            if where == {"save_package": "package", "save_evaluation": "rows"}[name]:
+                setattr(module, name, first(made.now, getattr(module, name)))
+        return [made, *before(config, run)]
 
     before = build.build_callbacks
-    build.build_callbacks = lambda config, run: [Interrupt(), *before(config, run)]
+    build.build_callbacks = callbacks
+
+
+def first(happens, function):
+    """`function`, before which something happens."""
+
+    def both(*given, **named):
+        happens()
+        return function(*given, **named)
+
+    return both
+
+
+def happen(what: str, run: Path) -> None:
+    kind, _, value = what.partition("-")
+    if kind == "full":
+        fill(run.parent / "ballast", int(value))
+    elif kind == "read":
+        subprocess.run(["mount", "-o", "remount,ro", str(run.parent)], check=True)
+    elif kind == "clock":
+        turn_back(float(value))
+    else:
+        os.kill(os.getpid(), int(kind))
+
+
+def fill(ballast: Path, left: int) -> None:
+    """Writes zeros until the disk is full, then gives some bytes back."""
+    with open(ballast, "wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                pass
+        file.truncate(max(file.tell() - left, 0))
+
+
+def turn_back(seconds: float) -> None:
+    """What a wrong clock is to this process."""
+    clock, written, local = time.time, time.strftime, time.localtime
+    time.time = lambda: clock() - seconds
+    time.localtime = lambda moment=None: local(time.time() if moment is None else moment)
+    time.strftime = lambda form, moment=None: written(form, moment or time.localtime())
 
 
 if __name__ == "__main__":
+    if clock := os.environ.get("LIMNER_TEST_CLOCK"):
+        turn_back(-float(clock))
     if "LIMNER_TEST_INTERRUPT" in os.environ:
         interrupt()
     from limner.cli import main

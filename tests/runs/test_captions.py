@@ -9,22 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from equal_runs import logged, same, status
+from small_captions import SCST, SMALL, XE
 
 from limner.loggers import names
 from limner.metrics import rows as rows_of
 
 KILL = int(signal.SIGKILL)
-SMALL = [
-    "logger=files",
-    "trainer.threads=1",
-    "trainer.log_every_n_steps=1",
-    "model.embed_dim=16",
-    "model.hidden=24",
-    "model.attention_hidden=16",
-    "data.min_count=1",
-    "callbacks.save_every_steps=4",
-]
-SCST = ["experiment=toy_caption_scst", "dropout=true", "data.batch_size=10", "trainer.max_epochs=2", "scst.samples=2"]
 
 
 def train(limner, run: Path, *words: str, **how) -> Path:
@@ -38,14 +28,7 @@ def xe(tmp_path_factory, toy) -> Path:
     from conftest import Limner
 
     limner = Limner(tmp_path_factory.mktemp("xe"), toy)
-    return train(
-        limner,
-        limner.folder / "run",
-        "experiment=toy_caption_xe",
-        "trainer.max_epochs=10",
-        "data.batch_size=5",
-        "data.captions_per_image=5",
-    )
+    return train(limner, limner.folder / "run", *XE)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +37,7 @@ def scst(tmp_path_factory, toy, xe) -> Path:
     from conftest import Limner
 
     limner = Limner(tmp_path_factory.mktemp("scst"), toy)
-    return train(limner, limner.folder / "run", *SCST, "scst=rennie", f"weights={xe}")
+    return train(limner, limner.folder / "run", *SCST, f"weights={xe}")
 
 
 def test_scst_goes_on_from_the_weights(xe, scst):
@@ -80,7 +63,7 @@ def test_names_are_those_of_the_list(xe, scst):
 
 @pytest.mark.parametrize("point", ["step:5", "step:9", "validation:2"])
 def test_scst_killed_anywhere_and_resumed_is_the_same(limner, xe, scst, point):
-    words = [*SCST, "scst=rennie", f"weights={xe}"]
+    words = [*SCST, f"weights={xe}"]
     run = train(limner, limner.folder / "run", *words, interrupt=f"{point}:{KILL}", expect=-KILL)
     assert status(run)["state"] == "running"
     limner("train", f"resume={run}")
