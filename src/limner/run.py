@@ -123,6 +123,8 @@ def make_run_folder(config: DictConfig, command: list[str], *, again: bool = Fal
         folder = unique_folder(Path(config.paths.outputs).absolute() / config.name, time.strftime("%Y%m%d-%H%M%S"))
     run = RunFolder(folder)
     if first:
+        for path in (run.metrics, run.speed):  # of one that died before its first checkpoint
+            path.unlink(missing_ok=True)
         write_whole(run.config, OmegaConf.to_yaml(config, resolve=True))
         write_whole(run.path / "command.txt", " ".join(command) + "\n")
         write_json(run.path / "versions.json", versions())

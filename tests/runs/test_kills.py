@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import group_lives
 from equal_runs import same, status
 from small_captions import SCST, XE
 from small_captions import SMALL as SMALL_CAPTIONS
 
+from conftest import group_lives
 from limner.checkpoint_files import read_checkpoint
 
 SEED = int(os.environ.get("LIMNER_TEST_SEED", time.time()))

@@ -93,7 +93,10 @@ def test_refused(limner, trained, toy, tmp_path):
         assert len(lines) == 1, done.stderr
         assert message in lines[0]
     assert (run / "metrics.jsonl").read_bytes() == before
-    (run / "checkpoints/last.ckpt").write_bytes(b"PK damaged")
-    assert "damaged" in limner("train", f"resume={run}", expect=2).stderr
+    for name in ("last", "previous"):
+        (run / f"checkpoints/{name}.ckpt").write_bytes(b"PK damaged")
+    said = limner("train", f"resume={run}", expect=2).stderr
+    assert said.count("damaged") == 2
+    assert "start the run again" in said
     (run / "checkpoints/last.ckpt").unlink()
     assert "no checkpoints/last.ckpt" in limner("train", f"resume={run}", expect=2).stderr
