@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +79,31 @@ def finish(folder: Path, target: Path, names: tuple[str, ...], meta: dict[str, A
     records, first = records[order], first[order]
     offsets = np.concatenate([[0], np.cumsum(records["rows"])])
     rows = int(offsets[-1])
-    source = {name: _mapped(folder / name, name, meta) for name in ("features", "boxes", *names)}
-    with h5py.File(target, "w", alignment_threshold=4096, alignment_interval=4096) as file:
-        for name, data in source.items():
-            file.create_dataset(name, (rows, *data.shape[1:]), data.dtype)
+    names = ("features", "boxes", *names)
+    with (
+        h5py.File(target, "w", alignment_threshold=4096, alignment_interval=4096) as file,
+        ExitStack() as stack,
+    ):
+        parts = {name: stack.enter_context((folder / name).open("rb", buffering=0)) for name in names}
+        for name in names:
+            kind, shape = row_of(name, meta)
+            file.create_dataset(name, (rows, *shape), kind)
         bad: list[int] = []
         per_block = max(1, BLOCK // (2 * max(meta["dim"], meta.get("classes", 0))))
         start = 0
         while start < len(records):
             stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + per_block, side="right")) - 1)
-            images = range(start, stop)
-            for name, data in source.items():
-                pieces = [data[first[i] : first[i] + records["rows"][i]] for i in images]
-                if name == "features":
-                    hashes = [xxhash.xxh3_64_intdigest(piece.data) for piece in pieces]
-                    bad += [
-                        int(records["image_id"][i]) for i, value in zip(images, hashes) if value != records["hash"][i]
-                    ]
-                file[name][offsets[start] : offsets[stop]] = np.concatenate(pieces)
+            for name, part in parts.items():
+                kind, shape = row_of(name, meta)
+                block = np.empty((offsets[stop] - offsets[start], *shape), kind)
+                for i in range(start, stop):
+                    piece = block[offsets[i] - offsets[start] : offsets[i + 1] - offsets[start]]
+                    part.seek(int(first[i]) * row_bytes(name, meta))
+                    read = part.readinto(piece.data.cast("B"))
+                    whole = name != "features" or xxhash.xxh3_64_intdigest(piece.data) == records["hash"][i]
+                    if read != piece.nbytes or not whole:
+                        bad.append(int(records["image_id"][i]))
+                file[name][offsets[start] : offsets[stop]] = block
             start = stop
         if bad:
             raise UserError(
@@ -121,8 +129,3 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _mapped(path: Path, name: str, meta: dict[str, Any]) -> np.ndarray:
-    kind, shape = row_of(name, meta)
-    return np.memmap(path, kind, mode="r").reshape(-1, *shape)

@@ -38,7 +38,7 @@ def is_integer(text: bytes) -> bool:
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
-    """`(number, line without its end, bytes read so far)`; empty lines are passed over.
+    """`(number, line, bytes read so far)`; empty lines are passed over.
 
     Raises:
         UserError: the file cannot be opened, or a line is longer than any image is.
@@ -50,7 +50,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes, int]]:
             reached, number = reached + len(line), number + 1
             if len(line) > LONGEST:
                 raise UserError(f"{path}, line {number:,}: is longer than {LONGEST:,} bytes: is it this format?")
-            if line := line.rstrip(b"\r\n"):
+            if len(line) > 2 or line.strip():
                 yield number, line, reached
 
 
@@ -71,11 +71,16 @@ def fields(entry: Entry, names: tuple[str, ...], *, optional: int = 0) -> dict[s
     while (stop := line.find(b"\t", start)) >= 0:
         found.append(view[start:stop])
         start = stop + 1
-    found.append(view[start:])
+    found.append(view[start : len(line) - _end(line)])
     if not len(names) - optional <= len(found) <= len(names):
         expected = f"{len(names)} ({', '.join(names)})"
         raise UserError(f"{entry.where}: has {len(found)} columns, expected {expected}: was the file cut?")
     return dict(zip(names, found))
+
+
+def _end(line: bytes) -> int:
+    """Length of a line's end; stripping it would copy the line."""
+    return 2 if line.endswith(b"\r\n") else int(line.endswith(b"\n"))
 
 
 def decode(
