@@ -59,6 +59,7 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/ciderd.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/full_size.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/convert.py
 
 lint: install audit ## ruff (rules and format), mypy, dead code, configs, dependencies
 	$(BIN)/ruff check .

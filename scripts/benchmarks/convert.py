@@ -4,8 +4,8 @@
 
 Lines are as published: 36 regions of 2,048 float32, 393,216 characters of base64. CPU seconds of the whole process, all
 threads and the system's part included (reading, writing and closing); decoding is done on the lines in memory. Files go
-to a temporary folder (0.9 GB for 1,500 images) and are deleted. Peak memory is that of the process so far, first after a
-third of the images, then after all: what a conversion needs does not grow with its file.
+to a temporary folder (0.9 GB for 1,500 images) and are deleted. Peak memory is that of the process so far, first after
+a third of the images, then after all: what a conversion needs does not grow with its file.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
         report("convert, standard library alone", cost, count, alone)
         size = (folder / "all.tsv").stat().st_size / 1e6
         print(
-            f"peak memory: {before:.0f} MB after {few:,} images, {peak():.0f} MB after {count:,} ({size:,.0f} MB of TSV)"
+            f"peak memory: {before:.0f} MB after {few:,} images, {peak():.0f} MB after {count:,} ({size:,.0f} MB TSV)"
         )
         last = FeatureStore(folder / "all.h5").read(np.array([count - 1])).feats[0]
         original = np.frombuffer(base64.b64decode(columns[(count - 1) % KINDS]), np.float32).reshape(REGIONS, DIM)

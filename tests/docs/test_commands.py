@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import feature_files
 import published_files
 import pytest
 
@@ -71,6 +72,7 @@ def sandbox(tmp_path_factory) -> Path:
     numbers = " ".join(["0.1"] * 300)
     (real / "glove.6B.300d.txt").write_text(f"what {numbers}\nred {numbers}\n")
     write_old_features(old)
+    feature_files.write(old)
     write_checkpoint(folder)
     published_files.write(folder, toy / "regions.h5")
     write_coco(folder)

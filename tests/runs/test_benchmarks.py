@@ -35,6 +35,15 @@ def test_both_ways_of_visual_dialog_are_equal():
     assert "from the cache" in done.stdout
 
 
+def test_convert_writes_what_it_read():
+    """The converted features are compared with the originals; memory is measured."""
+    done = run("convert.py", "--images", "40")
+    assert done.returncode == 0, done.stderr
+    assert "convert, standard library alone" in done.stdout
+    before, after = map(int, re.findall(r"(\d+) MB after", done.stdout))
+    assert after < before + 40
+
+
 def test_a_wrong_part_is_refused():
     done = run("visdial.py", "--only", "evaluate,training")
     assert done.returncode == 2

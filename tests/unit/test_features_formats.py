@@ -21,6 +21,7 @@ from limner.cli import main
 from limner.data.features import FeatureStore, FeatureWriter, check
 from limner.data.features.formats import FORMATS, base64_rows
 from limner.data.features.formats import tsv as tsv_format
+from limner.errors import UserError
 
 FIXED = ("hdf5 hengyuan", "hdf5 starter")  # all images have as many regions
 NO_SIZE = ("hdf5 starter", "att-npz", "m2-hdf5")
@@ -136,6 +137,21 @@ def with_nan(text: bytes) -> bytes:
 def half(text: bytes) -> bytes:
     data = base64.b64decode(text)
     return base64.b64encode(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_both_decoders_of_base64(fast, monkeypatch):
+    """pybase64 where it is installed, the standard library else: equal numbers, equal refusals."""
+    if not fast:
+        monkeypatch.setattr(base64_rows, "_fast", None)
+    values = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    text = base64.b64encode(values.tobytes())
+    found = base64_rows.decode("a.tsv, line 1", "features", memoryview(text), 3)
+    assert np.array_equal(found, values)
+    assert found.flags.writeable
+    for wrong in (text[:-4], text[:-1], b"?" + text[1:], text[:8] + b"\0\0\0\0" + text[12:], b""):
+        with pytest.raises(UserError, match=r"a.tsv, line 1: features (is no base64|has [\d,]+ bytes)"):
+            base64_rows.decode("a.tsv, line 1", "features", wrong, 3)
 
 
 BAD_ROWS = {
