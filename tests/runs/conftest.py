@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from groups import group_lives
 
 SCRIPT = Path(__file__).with_name("interrupted.py")
 TIMEOUT = 300
@@ -81,20 +81,6 @@ class Limner:
     def train_fails(self, run: str, *words: str) -> subprocess.CompletedProcess:
         """The same, when an error of the user's is expected."""
         return self("train", *self.small(), f"paths.run={self.folder / run}", *words, expect=2)
-
-
-def group_lives(group: int) -> bool:
-    """Are there processes of a group after its leader has ended? They get a moment to go, then they are killed."""
-    import time
-
-    for _ in range(50):
-        try:
-            os.killpg(group, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        time.sleep(0.1)
-    os.killpg(group, signal.SIGKILL)
-    return True
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fake_slurm import install
+from groups import group_lives
 
 OPTIM = "_target_: recorded.SGD\n_partial_: true\nlr: 0.1\n"
 
@@ -65,7 +66,13 @@ def start(limner, words: list[str]) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "limner", "train", *words]
     return subprocess.Popen(
-        command, cwd=limner.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=limner.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -83,6 +90,10 @@ def test_a_killed_search_goes_on(limner, words):
     sweep = limner.folder / "sweeps/toy_vqa/search"
     words = [*words, "sweep=search", "optim.lr=tag(log,interval(1e-3,1e-1))", "sweep.trials=3"]
     with start(limner, words) as killed:
+        wait_for(sweep / "0/output.txt", killed)
+        refused = limner("train", *words, expect=2)
+        assert f"process {killed.pid} on" in refused.stderr
+        assert "searches here already" in refused.stderr
         wait_for(sweep / "1/metrics.jsonl", killed)
         killed.kill()
     assert left_in(sweep) == []
@@ -130,6 +141,14 @@ def test_joblib_on_cores_of_their_own(limner, words):
     assert places[0]
     assert places[1]
     assert not places[0] & places[1]
+
+    killed = [*words, *more, "sweep.name=killed", "trainer.max_epochs=500"]
+    with start(limner, killed) as process:
+        for job in "01":
+            wait_for(limner.folder / f"sweeps/toy_vqa/killed/{job}/metrics.jsonl", process)
+        process.kill()
+    assert left_in(limner.folder) == []
+    assert not group_lives(process.pid)  # joblib's own processes
 
 
 def test_submitit_on_this_machine(limner, words):

@@ -15,7 +15,9 @@ from limner.sweeps.leaderboard import dominates, read_board
 from limner.sweeps.report import finish, report
 
 
-def write(folder: Path, number: int, state: str, words: list[str], values=None, objectives=None, curve=()) -> None:
+def write(
+    folder: Path, number: int | str, state: str, words: list[str], values=None, objectives=None, curve=()
+) -> None:
     job = folder / str(number)
     job.mkdir(parents=True)
     found = {"overrides": words, "config_dirs": ["/my conf"], "objectives": objectives or {"val/loss": "min"}}
@@ -89,6 +91,15 @@ def test_a_sweep_without_a_finished_job(tmp_path, capsys):
     write(tmp_path, 0, "failed", ["a=1"])
     assert finish(tmp_path)
     assert "no job finished" in capsys.readouterr().out
+
+
+def test_folders_named_by_their_overrides(tmp_path):
+    """hydra.sweep.subdir may say how job folders are called."""
+    for name in ("lr=1", "lr=2"):
+        write(tmp_path, name, "done", [f"optim.{name}"], [float(name[-1])])
+    board = read_board(tmp_path)
+    assert [(job.number, job.folder.name) for job in board.jobs] == [(0, "lr=1"), (1, "lr=2")]
+    assert Tags(report(board)).loads == []
 
 
 def test_one_job_is_drawn(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from limner.errors import UserError
+from limner.processes import Stopped
 from limner.sweeps import job as jobs
 from limner.sweeps import keeper, places, study
 from limner.sweeps.leaderboard import read_board
@@ -194,12 +195,31 @@ def test_what_a_killed_sweep_left_is_tried_once_again(tmp_path, capsys):
     assert not read_board(folder).failed
 
     again = Search(folder, config(trials=4), [LR])
-    again.study.optuna.enqueue_trial({"optim.lr": 0.5}, user_attrs={study.AGAIN: 1})
+    again.study.optuna.enqueue_trial({"optim.lr": 0.5}, user_attrs={study.AGAIN: 1, study.DIED: True})
     again.study.optuna.ask(kinds)
-    assert Search(folder, config(trials=4), [LR]).study.recover() == [4]
+    assert Search(folder, config(trials=4), [LR]).study.recover() == []
     found = study.Study(folder)
     assert not found.trials("WAITING", "RUNNING")
     assert found.finished() == 4
+    assert {job.number: job.state for job in read_board(folder).jobs}[4] == "failed"
+
+
+def test_jobs_that_were_stopped_begin_anew_as_often_as_it_takes(tmp_path):
+    """A signal stops the search in its first job, three times: the fourth start runs that job, and it counts once."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+
+    def stop(batch):
+        raise Stopped(signal.SIGTERM)
+
+    for _ in range(3):
+        with pytest.raises(Stopped):
+            Search(folder, config(trials=1), [LR]).run(stop)
+    search(folder, config(trials=1), [LR])
+    trials = study.Study(folder).trials()
+    assert [trial.state.name for trial in trials] == ["FAIL"] * 3 + ["COMPLETE"]
+    assert len({trial.params["optim.lr"] for trial in trials}) == 1
+    assert not read_board(folder).failed
 
 
 def test_two_sweeps_on_one_study(tmp_path):
@@ -283,6 +303,14 @@ def test_the_keeper_sees_a_sweep_that_is_gone(monkeypatch):
         assert sweeper.gone()
     monkeypatch.setenv(keeper.SWEEPER_ENV, f"another-machine:{process.pid}")
     assert not keeper.Sweeper().gone()
+
+
+def test_a_job_that_ended_with_its_sweep_has_not_failed(tmp_path, monkeypatch):
+    """The launcher's process writes nothing: the job is found lost, and is tried again."""
+    monkeypatch.setattr(jobs.Sweeper, "gone", lambda self: True)
+    jobs.run_job(config(), tmp_path / "0", ["seed=13"], [])
+    jobs.run_job(config(), tmp_path / "1", ["seed=1"], [])
+    assert [(tmp_path / name / "job.json").is_file() for name in "01"] == [False, True]
 
 
 def test_places_are_disjoint(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from limner.errors import UserError
 from limner.files import write_json
 from limner.reports.source import read_json, read_metrics
 from limner.run import RUN_ENV
-from limner.sweeps.keeper import PATIENCE
+from limner.sweeps.keeper import PATIENCE, Sweeper, end_with_sweeper
 from limner.sweeps.places import taken
 from limner.sweeps.space import is_sweep_key
 
@@ -44,6 +44,7 @@ def job(config: DictConfig, config_dirs: Sequence[str]) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
+    end_with_sweeper()
     settings = HydraConfig.get()
     words = [str(word) for word in settings.overrides.task if not is_sweep_key(str(word))]
     ended = run_job(config, Path(settings.runtime.output_dir), words, config_dirs)
@@ -58,7 +59,7 @@ def run_job(config: DictConfig, folder: Path, words: list[str], config_dirs: Seq
     if config.logger.group is None:
         more.append(f"logger.group={quoted(folder.parent.name)}")
     command = [*TRAIN, *(f"--config-dir={directory}" for directory in config_dirs), *words, *more]
-    begin = time.monotonic()
+    begin, sweeper = time.monotonic(), Sweeper()
     with taken(folder.parent, sweep.pin if sweep else "none", sweep.jobs if sweep else 1) as place:
         watch = None
         if sweep and sweep.pruner != "none":
@@ -75,6 +76,8 @@ def run_job(config: DictConfig, folder: Path, words: list[str], config_dirs: Seq
             ended |= {"state": "pruned" if pruned else "failed", "values": None}
     except UserError as error:  # a search cannot use the job; in a grid it has done what it was asked for
         ended |= {"state": "failed" if sweep else "unscored", "values": None, "reason": str(error)}
+    if code != 0 and sweeper.gone():
+        return ended  # its keeper has ended it for that reason: the next start finds it lost, not failed
     write_json(folder / "job.json", ended)
     if ended["state"] == "failed":
         why = ended.get("reason") or f"exit code {code}"
@@ -103,13 +106,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     keeper = [sys.executable, "-m", "limner.sweeps.keeper", str(os.getpid()), ",".join(map(str, cores))]
     pruned = False
-    with open(folder / "output.txt", "ab") if quiet else open(os.devnull, "wb") as out:
+    with open(folder / "output.txt", "ab") if quiet else nullcontext() as out:
         process = subprocess.Popen(
-            [*keeper, *command],
-            env={**environment(), **more},
-            stdout=out if quiet else None,
-            stderr=out if quiet else None,
-            start_new_session=True,
+            [*keeper, *command], env={**environment(), **more}, stdout=out, stderr=out, start_new_session=True
         )
         try:
             while process.poll() is None:

@@ -7,11 +7,13 @@ a dying training has just started, too, and for a launcher between the sweep and
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -52,6 +54,21 @@ def end(process: subprocess.Popen, signum: int, patience: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@functools.cache  # once in a process
+def end_with_sweeper() -> None:
+    """Ends a launcher's process when the sweep's is gone: joblib's would wait for ever. Jobs have their keepers."""
+    sweeper = Sweeper()
+    if sweeper.pid is None or sweeper.pid == os.getpid():
+        return
+
+    def watch() -> None:
+        while not sweeper.gone():
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Sweeper:

@@ -24,6 +24,7 @@ ORDER = ("done", "unscored", "pruned", "failed", "lost")
 class Job:
     """One job: how it ended, and what made it different."""
 
+    number: int
     folder: Path
     state: str
     overrides: list[str] | None  #: None: it was lost
@@ -32,10 +33,6 @@ class Job:
     seconds: float | None
     parameters: dict[str, str] = field(default_factory=dict)  #: those in which the jobs of the sweep differ
     front: bool = False  #: no other job is better in every objective
-
-    @property
-    def number(self) -> int:
-        return int(self.folder.name)
 
     @property
     def command(self) -> str:
@@ -70,15 +67,18 @@ class Board:
 def read_board(folder: Path) -> Board:
     """Reads SWEEP/*/job.json."""
     jobs: list[Job] = []
-    objectives: dict[str, str] = {}
-    for path in folder.glob("*/job.json"):
-        if not path.parent.name.isdecimal():
-            continue
+    searched = read_json(folder / "sweep.json")
+    objectives = dict(searched.get("objectives") or [])
+    paths = sorted(folder.glob("*/job.json"), key=lambda path: (len(path.parent.name), path.parent.name))
+    for place, path in enumerate(paths):
+        name = path.parent.name  # a number, unless hydra.sweep.subdir says otherwise
         found = read_json(path)
         objectives = objectives or found.get("objectives") or {}
         words, dirs, values, seconds = (found.get(key) for key in ("overrides", "config_dirs", "values", "seconds"))
-        jobs.append(Job(path.parent, found["state"], words, dirs, values, seconds))
-    names = name_parameters(jobs, list(read_json(folder / "sweep.json").get("parameters") or {}))
+        jobs.append(
+            Job(int(name) if name.isdecimal() else place, path.parent, found["state"], words, dirs, values, seconds)
+        )
+    names = name_parameters(jobs, list(searched.get("parameters") or {}))
     signs = [1 if way == "min" else -1 for way in objectives.values()]
     for job in jobs:
         job.front = job.values is not None and not any(
@@ -174,7 +174,7 @@ def as_csv(board: Board) -> str:
     for place, job in enumerate(board.jobs, 1):
         values: Sequence[Any] = job.values or [""] * len(board.objectives)
         cells = [job.parameters.get(name, "") for name in board.names]
-        writer.writerow([place, job.number, job.state, *values, int(job.front), job.seconds, *cells])
+        writer.writerow([place, job.folder.name, job.state, *values, int(job.front), job.seconds, *cells])
     return out.getvalue()
 
 

@@ -16,7 +16,7 @@ PAGE = "report.html"
 
 def is_sweep(folder: Path) -> bool:
     """Is this the folder of a sweep, and not of a run?"""
-    return not (folder / "config.yaml").is_file() and any(folder.glob("[0-9]*/job.json"))
+    return not (folder / "config.yaml").is_file() and any(folder.glob("*/job.json"))
 
 
 def finish(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from limner.errors import UserError
+from limner.paths import shown
 from limner.sweeps.job import objectives_of
 from limner.sweeps.leaderboard import short
 from limner.sweeps.space import combinations, single, space_of
@@ -43,6 +44,7 @@ class Search:
         Raises:
             UserError: the launcher cannot start jobs.
         """
+        print(f"search: {shown(self.study.folder)}; a job's output is in N/output.txt there", flush=True)
         lost = self.study.recover()
         if lost:
             print(f"found from a sweep that was killed: {', '.join(f'job {k}' for k in lost)}; tried once again")
@@ -77,6 +79,11 @@ class Search:
             launch(batch)
         except Exception as error:  # a cluster's job that was cancelled or ran out of time: the others count
             fault = error
+        except BaseException:  # stopped by a signal: the next start begins these jobs anew
+            for trial in trials:
+                if not (self.study.folder / str(trial.number) / "job.json").is_file():
+                    self.study.repeat(trial.number, died=False)
+            raise
         told = [(trial, self.study.tell(trial.number)) for trial in trials]
         if fault is not None and not any(found for _, found in told):
             raise UserError(f"the launcher cannot run jobs: {type(fault).__name__}: {fault}")
@@ -91,6 +98,6 @@ class Search:
         """A finished job in one line."""
         values = found.get("values") or []
         state = found.get("state", "failed")
-        shown = "  ".join(f"{name} {short(value)}" for name, value in zip(self.objectives, values)) or state
+        reached = "  ".join(f"{name} {short(value)}" for name, value in zip(self.objectives, values)) or state
         again = f"  (job {trial.user_attrs[AGAIN]} again)" if AGAIN in trial.user_attrs else ""
-        return f"job {trial.number}: {shown}  {'  '.join(f'{k}={short(v)}' for k, v in trial.params.items())}{again}"
+        return f"job {trial.number}: {reached}  {'  '.join(f'{k}={short(v)}' for k, v in trial.params.items())}{again}"

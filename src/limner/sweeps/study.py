@@ -17,13 +17,15 @@ from limner.errors import UserError, listing
 from limner.files import write_json
 from limner.paths import shown
 from limner.reports.source import read_json
+from limner.run import make_folder
 from limner.schema.older import fill
 from limner.sweeps.space import Range, Space, plain
 from limner.unfinished import FREE
 
 NAME = "search"
-LOST = "lost"  # an attribute of a trial whose process died with the sweep
+LOST = "lost"  # an attribute of a trial that ended with its sweep: it does not count, its parameters come again
 AGAIN = "again"  # the number of the lost trial that a trial repeats
+DIED = "died"  # the repeated trial was killed, not stopped: if this one is, too, that is the end of it
 
 
 @contextmanager
@@ -31,9 +33,9 @@ def held(folder: Path) -> Iterator[None]:
     """The folder of a search for this process alone, until the block ends or the process dies.
 
     Raises:
-        UserError: another process searches there.
+        UserError: another process searches there, or the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,6 +44,10 @@ def held(folder: Path) -> Iterator[None]:
             who = file.read().strip() or "another process"
             advice = "more jobs at a time: sweep.jobs=N with a parallel launcher; another search: sweep.name=NAME"
             raise UserError(f"{shown(folder)}: {who} searches here already; {advice}") from None
+        except OSError as error:
+            raise UserError(
+                f"{file.name}: cannot be locked ({error.strerror}): choose another disk, paths.outputs=DIR"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
@@ -129,12 +135,8 @@ class Study:
         return self.trials()[number]
 
     def finished(self) -> int:
-        """Trials that count: done, pruned, or failed by themselves. One that died with the sweep counts when its
-        repetition has died, too."""
-        return sum(
-            LOST not in trial.user_attrs or AGAIN in trial.user_attrs
-            for trial in self.trials("COMPLETE", "PRUNED", "FAIL")
-        )
+        """Trials that count: done, pruned, or failed."""
+        return sum(LOST not in trial.user_attrs for trial in self.trials("COMPLETE", "PRUNED", "FAIL"))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """A validation of a running trial."""
@@ -156,26 +158,41 @@ class Study:
         return found
 
     def recover(self) -> list[int]:
-        """What a killed sweep has left: jobs that had ended are told, others have failed and are tried once again.
+        """What a killed sweep has left: jobs that had ended are told, others are tried once again.
 
         Returns:
             The numbers of the lost trials.
         """
         lost = []
-        repeated = {trial.user_attrs.get(AGAIN) for trial in self.trials()}
         for trial in self.trials("RUNNING"):
-            job = self.folder / str(trial.number)
-            if (job / "job.json").is_file():
+            if (self.folder / str(trial.number) / "job.json").is_file():
                 self.tell(trial.number)
-                continue
-            lost.append(trial.number)
-            self.optuna._storage.set_trial_user_attr(trial._trial_id, LOST, True)
-            if AGAIN not in trial.user_attrs and trial.number not in repeated:
-                self.optuna.enqueue_trial(trial.params, user_attrs={AGAIN: trial.number})
-            self.tell(trial.number)
-            if job.is_dir():
-                write_json(job / "job.json", {"state": LOST, "exit_code": None, "values": None})
+            elif DIED in trial.user_attrs:
+                self.end(trial.number, "failed", reason="it died a second time with its sweep")
+            else:
+                self.repeat(trial.number, died=True)
+                lost.append(trial.number)
         return lost
+
+    def repeat(self, number: int, *, died: bool) -> None:
+        """Gives up a running trial; its parameters come again.
+
+        Args:
+            died: it was killed. One that was stopped politely may be repeated as often as one likes.
+        """
+        trial = self.trial(number)
+        self.optuna._storage.set_trial_user_attr(trial._trial_id, LOST, True)
+        if not any(other.user_attrs.get(AGAIN) == number for other in self.trials()):  # killed in this place, too
+            attributes: dict[str, Any] = {AGAIN: number}
+            self.optuna.enqueue_trial(
+                trial.params, user_attrs=attributes | ({DIED: True} if died or DIED in trial.user_attrs else {})
+            )
+        self.end(number, LOST)
+
+    def end(self, number: int, state: str, **more: Any) -> None:
+        """Fails a trial that has no result."""
+        write_json(self.folder / str(number) / "job.json", {"state": state, "exit_code": None, "values": None, **more})
+        self.tell(number)
 
 
 def mend(journal: Path) -> None:
