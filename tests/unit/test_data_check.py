@@ -137,7 +137,8 @@ def test_files_that_cannot_be_read(own, capsys):
     regions = folder / "regions.h5"
     regions.write_bytes(regions.read_bytes()[:-1000])
     found = faults(folder, capsys)
-    for text in ("train.json: invalid JSON at line 3, column 50", "val.json: is not UTF-8 text", "more.json: ",
+    for text in ("train.json: invalid JSON at line 3, column 50", "val.json: is not UTF-8 text",
+                 "more.json: invalid JSON at line 1, column 2",
                  "test.json.gz: damaged or cut gzip file", "regions.h5: "):  # fmt: skip
         assert any(text in line for line in found), (text, found)
 

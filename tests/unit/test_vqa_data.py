@@ -265,6 +265,8 @@ def test_rows_with_what_people_said(folder):
     first, second = made.with_truth(rows, "val")
     assert first == {
         **rows[0],
+        "image_id": 21,
+        "question": "Is it red?",
         "answers": ["yes"] * 9 + ["no"],
         "accuracy": 30.0,
         "answer_type": "yes/no",

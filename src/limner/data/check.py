@@ -108,14 +108,12 @@ def _sorted_out(folder: Path, found: Findings) -> dict[str, list[Path]]:
 
 
 def _is_json(path: Path) -> None:
-    from limner.data.reading import json_members, json_records
+    """Reads a file to its end. Raises `UserError` where it is no JSON list or object."""
+    from limner.data.reading import first_character, json_members, json_records
 
-    try:
-        for _ in json_members(path, expected="an object"):
-            pass
-    except UserError:
-        for _ in json_records(path, None):
-            pass
+    listed = first_character(path) == "["
+    for _ in json_records(path, None) if listed else json_members(path, expected="an object or a list"):
+        pass
 
 
 def _read(found: Findings, path: Path, read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -131,16 +131,22 @@ def _bring(
 
 def _fetch(address: Address, file: File, part: Path, show: Show) -> str:
     """The whole file as `part`; its sha256."""
-    for again in (False, True):
-        resumed = part.exists()
+
+    def attempt() -> str:
         transfer(address.url, part, size=file.size, known=file.sha256 is not None, show=show)
         try:
             return _verified(part, file)
         except Damaged:
             discard(part)
-            if again or not resumed:  # a part of another version may be to blame: once more, from the start
-                raise
-    raise AssertionError
+            raise
+
+    resumed = part.exists()
+    try:
+        return attempt()
+    except Damaged:
+        if not resumed:
+            raise
+    return attempt()  # a part of another version may be to blame: once more, from the start
 
 
 def _verified(path: Path, file: File) -> str:
