@@ -4,7 +4,7 @@ Sources: `tools/generate_tsv.py` of bottom-up-attention (csv.DictWriter, base64 
 `extracting_data`, vilbert_beta's `convert_lmdb.py`, visdial-bert's LMDB with cls_prob, MMF's
 `extract_features_vmb.py` and `lmdb_conversion.py`, ImageCaptioning.pytorch's `make_bu_data.py`,
 bottom-up-attention-vqa's `detection_features_converter.py`, visdial-challenge-starter's extractor, M2's detections,
-MILVLG's npz, Oscar's features.tsv. Every writer takes the folder to write to and returns what to give to `limner`.
+FGA's, MILVLG's npz, Oscar's features.tsv. Every writer takes the folder to write to and returns what to give to `limner`.
 """
 
 from __future__ import annotations
@@ -223,6 +223,17 @@ def milvlg_folder(folder: Path, found: list[Old]) -> Path:
     return path
 
 
+def fga_hdf5(folder: Path, found: list[Old]) -> Path:
+    """Two splits; the whole image behind the regions of each; the ids as one writes them from the dialogs."""
+    path = folder / "frcnn_features_new.h5"
+    with h5py.File(path, "w") as file:
+        for split, images in (("train", found[:2]), ("val", found[2:])):
+            rows = [np.concatenate([one.features, one.features.mean(0, keepdims=True)]) for one in images]
+            file[f"{split}_features"] = np.stack(rows)
+            (folder / f"{split}_ids.json").write_text(json.dumps([one.image_id for one in images]))
+    return path
+
+
 #: name of the format -> its writer
 WRITERS = {
     "anderson-tsv": anderson_tsv,
@@ -237,4 +248,5 @@ WRITERS = {
     "att-npz": att_folder,
     "m2-hdf5": m2_hdf5,
     "milvlg-npz": milvlg_folder,
+    "fga-hdf5": fga_hdf5,
 }

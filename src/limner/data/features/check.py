@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from limner.data.features.formats import Format, find
-from limner.data.features.formats.hdf5 import is_m2, is_store
+from limner.data.features.formats.hdf5 import is_store, kinds
 from limner.data.features.layout import CONVERT, SlowRows
 from limner.data.features.store import FeatureStore, not_finite, not_probabilities
 from limner.errors import UserError, listing
@@ -113,7 +113,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _other(path: Path) -> Format | None:
     """The format of what `FeatureStore` does not read, None for what it does or should."""
-    if not path.exists() or is_store(path) or (path.suffix in HDF5 and not is_m2(path)):
+    if not path.exists() or is_store(path) or (path.suffix in HDF5 and not any(kinds(path))):
         return None
     return find(path)
 

@@ -6,11 +6,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TextIO
 
 RECENT = 60.0  # seconds whose speed tells the time left: what an earlier call had done is passed over quickly
 
 
-def time_left(verb: str, *, now: Callable[[], float] = time.monotonic, stream=None) -> Callable[[int, int, int], None]:  # type: ignore[no-untyped-def]
+def time_left(
+    verb: str, *, now: Callable[[], float] = time.monotonic, stream: TextIO | None = None
+) -> Callable[[int, int, int], None]:
     """A function to call with (images, how much is read, how much there is).
 
     At a terminal the line renews itself twice a second; in a log file there is one line a minute.

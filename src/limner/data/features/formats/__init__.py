@@ -6,7 +6,7 @@ from pathlib import Path
 
 from limner.data.features.formats.folders import ATT_FOLDER, MILVLG_FOLDER, MMF_FOLDER
 from limner.data.features.formats.format import Entry, Format, Image, Source
-from limner.data.features.formats.hdf5 import M2_HDF5, STORE
+from limner.data.features.formats.hdf5 import FGA_HDF5, M2_HDF5, STORE
 from limner.data.features.formats.lmdb_rows import MMF_LMDB, VILBERT_LMDB
 from limner.data.features.formats.tsv import ANDERSON_TSV, LXMERT_TSV
 from limner.data.features.formats.vinvl import VINVL_TSV
@@ -19,6 +19,7 @@ __all__ = ["FORMATS", "Entry", "Format", "Image", "Source", "find", "named"]
 FORMATS: tuple[Format, ...] = (
     STORE,
     M2_HDF5,
+    FGA_HDF5,
     LXMERT_TSV,
     ANDERSON_TSV,
     VINVL_TSV,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from limner.data.features.formats.format import Entry
+from limner.data.features.formats.format import Entry, Image, natural, pixels
 from limner.data.reading import open_binary
 from limner.errors import UserError
 
@@ -76,6 +77,34 @@ def fields(entry: Entry, names: tuple[str, ...], *, optional: int = 0) -> dict[s
         expected = f"{len(names)} ({', '.join(names)})"
         raise UserError(f"{entry.where}: has {len(found)} columns, expected {expected}: was the file cut?")
     return dict(zip(names, found))
+
+
+def image_of(
+    found: Mapping[str, Any],
+    where: str,
+    *,
+    width: str = "image_w",
+    height: str = "image_h",
+    optional: Callable[[int], dict[str, np.ndarray]] = lambda regions: {},
+) -> Image:
+    """An image from its columns in base64: num_boxes, boxes, features, its size and, where there is one, cls_prob.
+
+    Args:
+        found: text of the columns by name. width, height: names of the size. optional: arrays for so many regions.
+
+    Raises:
+        UserError: they do not belong together.
+    """
+    regions = natural(found["num_boxes"], where, "num_boxes")
+    more = optional(regions)
+    if "cls_prob" in found:
+        more["class_probs"] = decode(where, "cls_prob", found["cls_prob"], regions)
+    return Image(
+        decode(where, "features", found["features"], regions),
+        decode(where, "boxes", found["boxes"], regions, columns=4),
+        pixels(found[width], found[height], where),
+        more,
+    )
 
 
 def _end(line: bytes) -> int:

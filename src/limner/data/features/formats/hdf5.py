@@ -1,5 +1,12 @@
-"""HDF5 files: those that limner reads as they are (its own, hengyuan-hu, visdial starter), and M2's with a dataset an
-image: `{id}_features` (K, D), `{id}_boxes` (K, 4), `{id}_cls_prob` (K, C).
+"""HDF5 files: those that limner reads as they are (its own, hengyuan-hu, visdial starter), and two more.
+
+| from | datasets |
+|---|---|
+| M2 | three an image: `{id}_features` (K, D), `{id}_boxes` (K, 4), `{id}_cls_prob` (K, C) |
+| FGA | one a split: `{split}_features` (N, 37, D); the last region is the whole image. No ids, no boxes |
+
+FGA's images stand in the order of its dialogs; ids come from a table beside the file, `{split}_ids.json` (or .pkl,
+.npy). The whole image is left out: models here make it themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +20,10 @@ import numpy as np
 
 from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint, table
 from limner.data.features.layout import open_hdf5
+from limner.data.features.legacy import FEATURES as LEGACY
+from limner.data.features.legacy import ids_by_row
 from limner.data.features.store import FeatureStore
+from limner.data.pickles import load_table
 from limner.errors import UserError
 
 ENDING = "_features"
@@ -21,17 +31,22 @@ ENDING = "_features"
 
 def is_store(path: Path) -> bool:
     """Can `FeatureStore` open it, as far as its kind tells?"""
-    return path.is_file() and h5py.is_hdf5(path) and not is_m2(path)
+    return path.is_file() and h5py.is_hdf5(path) and not any(kinds(path))
 
 
-def is_m2(path: Path) -> bool:
+def kinds(path: Path) -> tuple[bool, bool]:
+    """Is it M2's, is it FGA's?"""
     if not (path.is_file() and h5py.is_hdf5(path)):
-        return False
+        return False, False
     try:
         with h5py.File(path, "r") as file:
-            return any(name.endswith(ENDING) and name[0].isdigit() for name in islice(file, 10))
-    except OSError:
-        return False
+            if any(name in file for name in LEGACY):
+                return False, False
+            names = [name for name in islice(file, 10) if name.endswith(ENDING)]
+            images = [name for name in names if name[0].isdigit()]
+            return bool(images), bool(names) and not images and all(file[name].ndim == 3 for name in names)
+    except (OSError, AttributeError):  # a group has no ndim
+        return False, False
 
 
 def _open_store(path: Path) -> Source:
@@ -86,5 +101,31 @@ def _open_m2(path: Path) -> Source:
     return Source(entries, decode, len(names), "bottom-up attention", fingerprint(path))
 
 
+def _open_fga(path: Path) -> Source:
+    file = open_hdf5(path)
+    places: list[tuple[str, int, int]] = []  # split, image id, row
+    for split in (name.removesuffix(ENDING) for name in file if name.endswith(ENDING)):
+        tables = [path.with_name(f"{split}_ids{suffix}") for suffix in (".json", ".pkl", ".npy")]
+        found = next((one for one in tables if one.is_file()), None)
+        if found is None:
+            raise UserError(
+                f"{path}: has no image ids; expected beside it {tables[0].name}: "
+                f"the ids of {split}_features in its order"
+            )
+        ids, rows = ids_by_row(load_table(found), len(file[split + ENDING]), found)
+        places += [(split, int(image_id), int(row)) for image_id, row in zip(ids, rows)]
+
+    def entries() -> Generator[Entry, None, None]:
+        for number, (split, image_id, row) in enumerate(places, 1):
+            yield Entry(f"{path}: {split}{ENDING}, row {row}", image_id, (split, row), number)
+
+    def decode(entry: Entry) -> Image:
+        split, row = entry.data
+        return Image(file[split + ENDING][row][:-1], None, (0, 0), {})
+
+    return Source(entries, decode, len(places), "unknown", fingerprint(path))
+
+
+FGA_HDF5 = Format("fga-hdf5", "an HDF5 file of FGA, a dataset a split", lambda path: kinds(path)[1], _open_fga)
 STORE = Format("hdf5", "an HDF5 file of limner, hengyuan-hu or visdial starter", is_store, _open_store)
-M2_HDF5 = Format("m2-hdf5", "an HDF5 file of M2, a dataset an image", is_m2, _open_m2)
+M2_HDF5 = Format("m2-hdf5", "an HDF5 file of M2, a dataset an image", lambda path: kinds(path)[0], _open_m2)

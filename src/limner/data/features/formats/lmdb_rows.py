@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from limner.data.features.formats.base64_rows import decode
-from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint, natural, pixels
+from limner.data.features.formats.base64_rows import image_of
+from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint
 from limner.data.features.formats.mmf_rows import merged
 from limner.data.pickles import read_pickle
 from limner.errors import UserError
@@ -116,19 +116,10 @@ def _row(entry: Entry, *needed: str) -> dict[str, Any]:
 
 def _vilbert(entry: Entry) -> Image:
     row = _row(entry, "image_h", "image_w", "num_boxes", "boxes", "features")
-    regions = natural(row["num_boxes"], entry.where, "num_boxes")
     for name in ("features", "boxes", "cls_prob"):
         if not isinstance(row.get(name, b""), (str, bytes)):
             raise UserError(f"{entry.where}: {name} is a {type(row[name]).__name__}, expected base64")
-    optional = {}
-    if "cls_prob" in row:
-        optional["class_probs"] = decode(entry.where, "cls_prob", row["cls_prob"], regions)
-    return Image(
-        decode(entry.where, "features", row["features"], regions),
-        decode(entry.where, "boxes", row["boxes"], regions, columns=4),
-        pixels(row["image_w"], row["image_h"], entry.where),
-        optional,
-    )
+    return image_of(row, entry.where)
 
 
 def _mmf(entry: Entry) -> Image:

@@ -14,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from limner.data.features.formats.base64_rows import decode, entries, fields, is_integer, peek
-from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint, natural, pixels
+import numpy as np
+
+from limner.data.features.formats.base64_rows import decode, entries, fields, image_of, is_integer, peek
+from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint
 
 ANDERSON = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features", "cls_prob")
 LXMERT = (
@@ -35,33 +37,20 @@ def _is_lxmert(path: Path) -> bool:
 
 
 def _anderson(entry: Entry) -> Image:
-    found = fields(entry, ANDERSON, optional=1)
-    regions = natural(found["num_boxes"], entry.where, "num_boxes")
-    optional = {}
-    if "cls_prob" in found:
-        optional["class_probs"] = decode(entry.where, "cls_prob", found["cls_prob"], regions)
-    return Image(
-        decode(entry.where, "features", found["features"], regions),
-        decode(entry.where, "boxes", found["boxes"], regions, columns=4),
-        pixels(found["image_w"], found["image_h"], entry.where),
-        optional,
-    )
+    return image_of(fields(entry, ANDERSON, optional=1), entry.where)
 
 
 def _lxmert(entry: Entry) -> Image:
     found = fields(entry, LXMERT)
-    regions = natural(found["num_boxes"], entry.where, "num_boxes")
-    optional = {}
-    for ours, theirs in (("cls", "objects"), ("attr", "attrs")):
-        for name, column, kind in (("id", "id", "<i8"), ("prob", "conf", "<f4")):
-            what = f"{theirs}_{column}"
-            optional[f"{ours}_{name}"] = decode(entry.where, what, found[what], regions, columns=1, kind=kind)[:, 0]
-    return Image(
-        decode(entry.where, "features", found["features"], regions),
-        decode(entry.where, "boxes", found["boxes"], regions, columns=4),
-        pixels(found["img_w"], found["img_h"], entry.where),
-        optional,
-    )
+
+    def optional(regions: int) -> dict[str, np.ndarray]:
+        columns = [(f"{theirs}_id", "<i8") for theirs in ("objects", "attrs")]
+        columns += [(f"{theirs}_conf", "<f4") for theirs in ("objects", "attrs")]
+        ours = ("cls_id", "attr_id", "cls_prob", "attr_prob")
+        arrays = (decode(entry.where, what, found[what], regions, columns=1, kind=kind) for what, kind in columns)
+        return {name: array[:, 0] for name, array in zip(ours, arrays)}
+
+    return image_of(found, entry.where, width="img_w", height="img_h", optional=optional)
 
 
 def _open(path: Path, decoder: Callable[[Entry], Image]) -> Source:
