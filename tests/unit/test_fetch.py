@@ -7,6 +7,9 @@ import io
 import json
 import os
 import random
+import re
+import shutil
+import sys
 import zipfile
 from hashlib import sha256
 from urllib.request import Request
@@ -16,7 +19,7 @@ import pytest
 from file_server import serving
 from limner.errors import UserError
 from limner.fetch import get as getting
-from limner.fetch import transfer, unpack
+from limner.fetch import progress, transfer, unpack
 from limner.fetch.command import main
 from limner.fetch.table import STATES, TABLE, read_table
 
@@ -520,3 +523,22 @@ def test_what_is_fetched_is_what_the_experiments_look_for(tmp_path, capsys, name
     for file in made:
         (folder / file).write_bytes(b"")
     compose("train", words)
+
+
+def test_progress_for_people_and_for_logs(web, tmp_path, monkeypatch, capsys):
+    web.content |= {"/a.bin": BODY, "/b.bin": BODY}
+    both = [*one(web), {"name": "b.bin", "from": [web.url + "/b.bin"]}]
+    monkeypatch.setattr(progress, "EVERY", 0)
+    assert fetch(tmp_path, both) == 0
+    assert re.search(r"a\.bin: 300,000 bytes of 300,000 bytes, .*/s, 0 min left", capsys.readouterr().err)
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(transfer, "CHUNK", 1000)  # so that bars are drawn meanwhile
+    assert fetch(tmp_path, both) == 0
+    shown = capsys.readouterr().err
+    assert "b.bin" in shown
+    assert "/300.0 kB" in shown
+    assert [progress.size(count) for count in (None, 12, 3_400_000, 5_600_000_000)] == [
+        "size unknown", "12 bytes", "3.4 MB", "5.6 GB",
+    ]  # fmt: skip
