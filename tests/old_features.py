@@ -4,7 +4,7 @@ Sources: `tools/generate_tsv.py` of bottom-up-attention (csv.DictWriter, base64 
 `extracting_data`, vilbert_beta's `convert_lmdb.py`, visdial-bert's LMDB with cls_prob, MMF's
 `extract_features_vmb.py` and `lmdb_conversion.py`, ImageCaptioning.pytorch's `make_bu_data.py`,
 bottom-up-attention-vqa's `detection_features_converter.py`, visdial-challenge-starter's extractor, M2's detections,
-FGA's, MILVLG's npz, Oscar's features.tsv. Every writer takes the folder to write to and returns what to give to `limner`.
+FGA's, MILVLG's npz, Oscar's features.tsv. Every writer takes a folder to write to and returns what to give `limner`.
 """
 
 from __future__ import annotations

@@ -168,6 +168,7 @@ BAD_ROWS = {
     "count": (edited(1, 3, lambda text: b"4"), "line 2: boxes has 80 bytes, expected 4 numbers of 4 bytes"),
     "no boxes": (edited(1, 3, lambda text: b"0"), "line 2: num_boxes is 0, expected a number, 1 or more"),
     "negative size": (edited(1, 1, lambda text: b"-640"), r"line 2: the image is -640 x \d+, expected its width"),
+    "large size": (edited(1, 1, lambda text: b"9" * 30), r"line 2: the image is 9+\.\.\. x \d+, expected its width"),
     "id": (edited(1, 0, lambda text: b"cat"), "line 2: expected an image id, but 'cat' has no number at its end"),
     "other dim": (edited(1, 5, half), "line 2: .*features have shape \\(5, 1024\\), expected \\(regions, 2048\\)"),
 }  # fmt: skip
@@ -223,8 +224,10 @@ def test_bad_lmdbs(tmp_path, capsys, monkeypatch):
         with lmdb.open(str(source), map_size=1 << 26) as environment, environment.begin(write=True) as transaction:
             transaction.put(key, pickle.dumps(value))
 
-    put(b"keys", [b"9", b"42"])
-    refuses(capsys, source, "`keys` lists 2 images, there are 3")
+    put(b"keys", [b"9", b"42", b"581929", b"7", b"9"])
+    refuses(capsys, source, "`keys` lists 4 images, there are 3")
+    put(b"keys", {b"9": 1})
+    refuses(capsys, source, "`keys` holds a dict, expected the list of all keys")
     put(b"keys", Command())
     refuses(capsys, source, r"features.lmdb, keys: is refused, a pickle may hold only plain .* asks for posix.system")
     put(b"keys", [b"9", b"42", b"581929"])
@@ -311,7 +314,7 @@ def test_a_full_disk_loses_nothing(name, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(FeatureWriter, name, full)
         assert run("convert", tsv, "--out", new, "--skip-bad") == 2
-    wanted = f"{new}: cannot be written (No space left on device): free space; the same command goes on"
+    wanted = f"{new}: cannot be written (No space left on device): free space there; the same command goes on"
     assert capsys.readouterr().err == f"limner features: {wanted}\n"
     assert not new.exists()
     assert (tmp_path / "new.h5.partial").is_dir()

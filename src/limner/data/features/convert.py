@@ -95,13 +95,15 @@ def convert(
             raise UserError(f"{error}{SKIP}") from error
         bad.append(str(error))
 
-    with FeatureWriter(
-        out,
-        dim=first.features.shape[1],
-        extractor=extractor or source.extractor,
-        provenance=provenance,
-        classes=None if probs is None else probs.shape[1],
-    ) as writer:
+    with _writing(out):
+        writer = FeatureWriter(
+            out,
+            dim=first.features.shape[1],
+            extractor=extractor or source.extractor,
+            provenance=provenance,
+            classes=None if probs is None else probs.shape[1],
+        )
+    with writer:
         seen: set[int] = set()
         for task in _decoded(source, writer, drop, wrong):
             if progress is not None:
@@ -177,7 +179,10 @@ def _stored(source: Source, entry: Entry, drop: tuple[str, ...]) -> Image:
     """
     import torch
 
-    image = source.decode(entry)
+    try:
+        image = source.decode(entry)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:  # arrays of strange shapes
+        raise UserError(f"{entry.where}: cannot be read ({type(error).__name__}: {error})") from error
     optional = {name: values for name, values in image.optional.items() if name not in drop}
     features = np.ascontiguousarray(image.features)
     if features.ndim != 2 or 0 in features.shape:
@@ -194,7 +199,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise _Unwritable(f"{out}: cannot be written ({reason}): free space; the same command goes on") from error
+        raise _Unwritable(f"{out}: cannot be written ({reason}): free space there; the same command goes on") from error
 
 
 def _add(writer: FeatureWriter, task: _Task, image: Image) -> None:

@@ -34,14 +34,17 @@ def as_image_id(value: Any) -> int:
     """The number of an image: 9, "9" and "COCO_train2014_000000000009" are all image 9.
 
     Raises:
-        ValueError: for text without digits at its end.
+        ValueError: for text without digits at its end, and numbers that are no int64.
     """
     if isinstance(value, str):
-        digits = re.search(r"(\d+)(?:\.\w+)?$", value)
+        digits = re.search(r"(\d{1,19})(?:\.\w+)?$", value)
         if digits is None:
             raise ValueError(f"{value!r} has no number at its end")
-        return int(digits[1])
-    return int(value)
+        value = digits[1]
+    number = int(value)
+    if abs(number) >= 1 << 63:
+        raise ValueError(f"{number} is too large for an id")
+    return number
 
 
 def ids_by_row(table: Any, images: int, path: Path) -> tuple[np.ndarray, np.ndarray]:

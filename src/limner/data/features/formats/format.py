@@ -92,9 +92,9 @@ def pixels(width: Any, height: Any, where: str) -> tuple[int, int]:
     """
     try:
         size = int(width), int(height)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         size = (0, 0)
-    if min(size) <= 0:
+    if min(size) <= 0 or max(size) >= 1 << 31:
         raise UserError(
             f"{where}: the image is {_shown(width)} x {_shown(height)}, expected its width and height in pixels"
         )
@@ -109,7 +109,7 @@ def natural(value: Any, where: str, what: str) -> int:
     """
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0
     if number < 1:
         raise UserError(f"{where}: {what} is {_shown(value)}, expected a number, 1 or more")

@@ -45,7 +45,7 @@ def kinds(path: Path) -> tuple[bool, bool]:
             names = [name for name in islice(file, 10) if name.endswith(ENDING)]
             images = [name for name in names if name[0].isdigit()]
             return bool(images), bool(names) and not images and all(file[name].ndim == 3 for name in names)
-    except (OSError, AttributeError):  # a group has no ndim
+    except (OSError, AttributeError, KeyError, RuntimeError):  # damaged; a group has no ndim
         return False, False
 
 

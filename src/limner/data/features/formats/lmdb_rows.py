@@ -89,9 +89,10 @@ def _open(path: Path, decoder: Callable[[Entry], Image], extractor: str) -> Sour
             )
         keys = read_pickle(raw, f"{path}, keys")
         total = environment.stat()["entries"] - 1
-    if not isinstance(keys, list) or len(keys) != total:
-        found = f"{len(keys):,} images" if isinstance(keys, list) else f"a {type(keys).__name__}"
-        raise UserError(f"{path}: `keys` lists {found}, there are {total:,}: copy it again")
+    if not isinstance(keys, list) or not all(isinstance(key, (bytes, str)) for key in keys):
+        raise UserError(f"{path}: `keys` holds a {type(keys).__name__}, expected the list of all keys")
+    if (listed := len(set(keys))) > total:  # an image that stands twice in a TSV is listed twice
+        raise UserError(f"{path}: `keys` lists {listed:,} images, there are {total:,}: copy it again")
 
     def images() -> Generator[Entry, None, None]:
         with open_lmdb(path) as environment, environment.begin() as transaction:  # in the order of the disk
