@@ -49,12 +49,14 @@ class Examples(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        if batch_idx == 0 and (self.each or not self.tested):
-            pl_module.detailed = True
-            try:
+        if batch_idx > 0 or (self.tested and not self.each):
+            return
+        pl_module.detailed = True
+        try:
+            with self.wandb.safely():
                 self._rows = pl_module.rows(batch)
-            finally:
-                pl_module.detailed = False
+        finally:
+            pl_module.detailed = False
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.each and trainer.is_global_zero:

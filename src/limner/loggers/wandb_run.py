@@ -86,7 +86,7 @@ class WandbRun(Logger):
             yield
         except Exception as error:
             self.over, self._wandb = True, None
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             told = f"warning: wandb: {reason}; the run goes on, metrics.jsonl has everything"
             print(told, file=sys.stderr, flush=True)
             with suppress(Exception):  # otherwise its exit hook fails again, with a traceback
