@@ -62,6 +62,8 @@ class MetricLines(pl.Callback):
         self.lines.rewind(state_dict["bytes"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.lines.rewind(0)  # the run was begun before, and died before its first checkpoint
         for logger in trainer.loggers:
             if isinstance(logger, WandbRun):
                 logger.catch_up(self.lines.path, self.lines.path.with_name("speed.jsonl"))
@@ -96,15 +98,20 @@ def gradient_norms(model: torch.nn.Module, *, sharded: bool = False) -> dict[str
     """`norm`, of all gradients, and that of each part of the model by its name; parts without gradients are left out.
 
     Args:
-        sharded: this process holds a piece of each gradient only; every process must call it.
+        sharded: this process holds a piece of each gradient only, of some none; every process must call it, and a part
+            without gradients has the norm 0.
     """
     parts: dict[str, list[torch.Tensor]] = defaultdict(list)
     for name, weight in model.named_parameters():
-        if weight.grad is not None:
-            parts[name.removeprefix("_fsdp_wrapped_module.").partition(".")[0]].append(weight.grad)
+        if weight.requires_grad and (sharded or weight.grad is not None):
+            part = parts[name.removeprefix("_fsdp_wrapped_module.").partition(".")[0]]
+            part += [] if weight.grad is None else [weight.grad]
     if not parts:
         return {}
-    norms = [torch.nn.utils.get_total_norm(grads) for grads in parts.values()]
+    device = next(model.parameters()).device
+    norms = [
+        torch.nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=device) for grads in parts.values()
+    ]
     whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
     squares = torch.stack([norm.float() ** 2 for norm in whole])
     if sharded:

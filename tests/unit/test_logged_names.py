@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from small_vilbert import model as vilbert
@@ -61,8 +63,18 @@ def test_gradient_norms():
     model["b"].weight.grad, model["b"].bias.grad = torch.tensor([[0.0, 0.0]]), torch.tensor([12.0])
     assert gradient_norms(model) == pytest.approx({"norm": 13.0, "a": 5.0, "b": 12.0})  # c has none
     model["b"].bias.grad[0] = torch.nan
-    assert gradient_norms(model)["norm"] != gradient_norms(model)["norm"]
+    assert math.isnan(gradient_norms(model)["norm"])
+    model["b"].requires_grad_(False)  # a frozen part keeps what it had
+    assert gradient_norms(model) == pytest.approx({"norm": 5.0, "a": 5.0})
     assert gradient_norms(torch.nn.Linear(1, 1)) == {}
+
+
+def test_gradients_in_pieces(monkeypatch):
+    """Two processes: this one has nothing of `b`; what is added up comes from all."""
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in "ab"})
+    model["a"].weight.grad = torch.tensor([[3.0]])
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda squares: squares.add_(torch.tensor([16.0, 144.0])))
+    assert gradient_norms(model, sharded=True) == pytest.approx({"norm": 13.0, "a": 5.0, "b": 12.0})
 
 
 def test_the_table_of_the_docs(root):

@@ -107,7 +107,9 @@ def test_a_failure_is_one_line_and_the_run_goes_on(made, monkeypatch, capsys, wh
     run.finish({"objective": 1.0, "epoch": 0, "metrics": {}})
     assert run.experiment is None
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: wandb: " + ("UsageError: no API key" if where == "init" else "ConnectionResetError: Conn"))
+    assert line.startswith(
+        "warning: wandb: " + ("UsageError: no API key" if where == "init" else "ConnectionResetError: Conn")
+    )
     assert "metrics.jsonl has everything" in line
 
 
