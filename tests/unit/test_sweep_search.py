@@ -156,22 +156,21 @@ def test_a_grid_without_validation_has_not_failed(tmp_path):
 
 
 def test_hopeless_jobs_are_ended(tmp_path, monkeypatch):
-    """The second job is worse than the first at every epoch: it ends in the middle, neither failed nor the best."""
-    monkeypatch.setenv("LIMNER_TEST_EPOCHS", "40:0.02")
+    """The second job is worse than the first at every epoch and ends in the middle, neither failed nor the best."""
+    monkeypatch.setenv("LIMNER_TEST_EPOCHS", "60:0.02")
     settings = config(sampler="grid", trials=None, pruner="median", pruner_start_epochs=3)
-    search(tmp_path / "s", settings, ["optim.lr=0.3,0.9,0.31"])
+    search(tmp_path / "s", settings, ["optim.lr=0.2,0.9,0.3"])
     board = read_board(tmp_path / "s")
     states = {job.parameters["optim.lr"]: job for job in board.jobs}
-    assert [job.state for job in board.jobs] == ["done", "done", "pruned"] or states["0.31"].state == "pruned"
+    assert [(job.parameters["optim.lr"], job.state) for job in board.jobs[:2]] == [("0.3", "done"), ("0.2", "done")]
     assert states["0.9"].state == "pruned"
     assert states["0.9"].values is None
-    assert 3 <= len(states["0.9"].validations("val/score")) < 40
+    assert 3 <= len(states["0.9"].validations("val/score")) < 60
     assert states["0.9"].folder.joinpath("job.json").read_text().count('"exit_code": 143') == 1
     assert not board.failed
-    assert board.jobs[0].parameters["optim.lr"] == "0.3"
     trials = study.Study(tmp_path / "s").trials()
     assert trials[1].state.name == "PRUNED"
-    assert trials[0].intermediate_values[1] == pytest.approx(value(0.3, 1) - 10)
+    assert trials[0].intermediate_values[1] == pytest.approx(value(0.2, 1) - 10)
 
 
 def test_what_a_killed_sweep_left_is_tried_once_again(tmp_path, capsys):
