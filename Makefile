@@ -8,7 +8,7 @@ DATA   ?=
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-runs data train eval predict sweep report bench lint audit format clean
+.PHONY: help install demo test test-unit test-runs fuzz data train eval predict sweep report bench lint audit format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test-unit: install ## tests in one process, under 2 minutes
 
 test-runs: install ## tests that start real processes: kill, resume, two processes, sweeps, README commands
 	$(BIN)/python -m pytest tests -m slow
+
+fuzz: install ## damaged files for every reader: FUZZ=10000 inputs each, SEED=1
+	FUZZ=$(or $(FUZZ),10000) SEED=$(or $(SEED),1) $(BIN)/python -m pytest tests/fuzz
 
 data: install ## a published data set: make data DATA=vqa_v2 ARGS="--dry-run" (without DATA: what there is)
 	$(BIN)/limner data get $(DATA) $(ARGS)

@@ -48,14 +48,14 @@ def read_checkpoint(path: str | Path, *, inside: str | None = None) -> dict[str,
     with open(path, "rb") as file:
         if file.read(len(HDF5)) == HDF5:
             raise UserError(f"{path}: is an HDF5 file, expected a torch file; Caffe's: limner import caffe-captioner")
-    mapped = zipfile.is_zipfile(path)  # then an optimiser's moments beside the model are never read from the disk
     try:
+        mapped = zipfile.is_zipfile(path)  # then an optimiser's moments beside the model are never read from the disk
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it needs code, {code[1]}, which is never run" if code else "it is not a torch file"
         raise UserError(f"{path}: cannot be read: {reason}; give a file made by saving model.state_dict()") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file fails in every way there is
         raise UserError(f"{path}: cannot be read, it is damaged or not a torch file: copy or save it again") from error
     if isinstance(state, Mapping) and "pytorch-lightning_version" in state and inside != "state_dict":
         raise UserError(f"{path}: is a checkpoint of a run; of limner's runs take the package: RUN/package")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,14 +61,28 @@ class SlowRows:
         if self._pid != os.getpid():
             self._dataset, self._pid = h5py.File(self.path, "r")[self.name], os.getpid()
         start, stop, _ = rows.indices(len(self))
+        first, last = (start // self.block, -(-stop // self.block)) if self.block else (start, stop)
+        with reading(self.path):
+            values = self._dataset[first:last]
         if not self.block:
-            return self._dataset[start:stop].astype(self.dtype, copy=False)
-        first, last = start // self.block, -(-stop // self.block)
-        values = self._dataset[first:last].reshape(-1, *self.shape[1:])
+            return values.astype(self.dtype, copy=False)
+        values = values.reshape(-1, *self.shape[1:])
         return values[start - first * self.block : stop - first * self.block].astype(self.dtype, copy=False)
 
 
 Rows = np.ndarray | SlowRows
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
+"""what HDF5's library raises when it meets a header, an address or a length that makes no sense"""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Errors of HDF5's library about a damaged file, which are of every kind, as one line."""
+    try:
+        yield
+    except DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: is damaged ({reason}): copy it again, or {MAKE}") from error
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -98,6 +114,19 @@ def open_hdf5(path: Path) -> h5py.File:
         else:
             line = f"{path}: cannot be read as HDF5, its writer was probably killed ({reason}): {MAKE}"
         raise UserError(line) from error
+
+
+def fixed_text(text: str) -> np.bytes_ | str:
+    """A text for an attribute, of fixed length where HDF5 has room for it: its library never comes back from some
+    damages of the heap that holds texts of free length."""
+    written = np.bytes_(text.encode())
+    return written if 0 < len(written) < 60_000 else text
+
+
+def text_of(file: h5py.File, name: str, default: str) -> str:
+    """A text attribute of either kind."""
+    found = file.attrs.get(name, default)
+    return found.decode() if isinstance(found, bytes) else str(found)
 
 
 def map_file(path: Path) -> mmap.mmap:

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from limner.data.features.layout import MAKE, Layout, SlowRows, map_file, rows_of
+from limner.data.features.layout import MAKE, Layout, SlowRows, map_file, rows_of, text_of
 from limner.data.pickles import load_table
 from limner.errors import UserError, listing
 
@@ -114,7 +114,7 @@ def open_legacy(path: Path, file: h5py.File) -> Layout:
         boxes=boxes,
         sizes=_sizes(file, boxes, starts),
         hashes=None,
-        extractor=str(file.attrs.get("extractor", "unknown")),
+        extractor=text_of(file, "extractor", "unknown"),
         provenance={"layout": f"/{name} {file[name].shape}", **_told(file)},
         optional=_optional(file, len(features)),
         mapping=None if isinstance(features, SlowRows) else mapping,

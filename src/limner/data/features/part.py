@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import xxhash
 
+from limner.data.features.layout import fixed_text
 from limner.data.features.store import SCHEMA
 from limner.errors import UserError, listing
 
@@ -115,8 +116,8 @@ def finish(folder: Path, target: Path, names: tuple[str, ...], meta: dict[str, A
         file["size"] = records["size"].astype("<i4")
         file["row_hash"] = records["hash"].astype("<u8")
         file.attrs["schema"] = SCHEMA
-        file.attrs["extractor"] = meta["extractor"]
-        file.attrs["provenance"] = json.dumps(meta["provenance"], sort_keys=True)
+        file.attrs["extractor"] = fixed_text(meta["extractor"])
+        file.attrs["provenance"] = fixed_text(json.dumps(meta["provenance"], sort_keys=True))
         file.flush()
         file.attrs["complete"] = True
     sync(target)

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from limner.data.features.layout import MAKE, Layout, SlowRows, map_file, open_hdf5, rows_of, warn_slow
+from limner.data.features.layout import (
+    MAKE,
+    Layout,
+    SlowRows,
+    map_file,
+    open_hdf5,
+    reading,
+    rows_of,
+    text_of,
+    warn_slow,
+)
 from limner.data.features.legacy import open_legacy
 from limner.errors import UserError, listing
 
@@ -69,7 +79,7 @@ class FeatureStore:
     @cached_property
     def layout(self) -> Layout:
         """The open file."""
-        with open_hdf5(self.path) as file:
+        with open_hdf5(self.path) as file, reading(self.path):
             layout = _open_limner(self.path, file) if "offsets" in file else open_legacy(self.path, file)
         if isinstance(layout.features, SlowRows):
             warn_slow(self.path, layout.features.name)
@@ -335,8 +345,8 @@ def _open_limner(path: Path, file: Any) -> Layout:
         boxes=boxes,
         sizes=file["size"][:],
         hashes=file["row_hash"][:],
-        extractor=str(file.attrs.get("extractor", "unknown")),
-        provenance=json.loads(file.attrs.get("provenance", "{}")),
+        extractor=text_of(file, "extractor", "unknown"),
+        provenance=json.loads(text_of(file, "provenance", "{}")),
         optional={name: rows_of(file[name], path, mapping, kinds="fiu")[0] for name in OPTIONAL if name in file},
         mapping=None if isinstance(features, SlowRows) else mapping,
         offset=offset,

@@ -11,7 +11,7 @@ FGA's images stand in the order of its dialogs; ids come from a table beside the
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from limner.data.features.formats.format import Entry, Format, Image, Source, fingerprint, table
-from limner.data.features.layout import open_hdf5
+from limner.data.features.layout import DAMAGE, open_hdf5, reading
 from limner.data.features.legacy import FEATURES as LEGACY
 from limner.data.features.legacy import ids_by_row
 from limner.data.features.store import FeatureStore
@@ -42,11 +42,16 @@ def kinds(path: Path) -> tuple[bool, bool]:
         with h5py.File(path, "r") as file:
             if any(name in file for name in LEGACY):
                 return False, False
-            names = [name for name in islice(file, 10) if name.endswith(ENDING)]
+            names = [name for name in _names(islice(file, 10)) if name.endswith(ENDING)]
             images = [name for name in names if name[0].isdigit()]
             return bool(images), bool(names) and not images and all(file[name].ndim == 3 for name in names)
-    except (OSError, AttributeError, KeyError, RuntimeError):  # damaged; a group has no ndim
+    except DAMAGE:  # a group has no ndim
         return False, False
+
+
+def _names(found: Iterable[str | bytes]) -> list[str]:
+    """Names of datasets; one that is not UTF-8 comes as bytes and is none of ours."""
+    return [name for name in found if isinstance(name, str)]
 
 
 def _open_store(path: Path) -> Source:
@@ -72,7 +77,8 @@ def _open_store(path: Path) -> Source:
 
 def _open_m2(path: Path) -> Source:
     file = open_hdf5(path)
-    names = sorted(name.removesuffix(ENDING) for name in file if name.endswith(ENDING))
+    with reading(path):
+        names = sorted(name.removesuffix(ENDING) for name in _names(file) if name.endswith(ENDING))
 
     def entries() -> Generator[Entry, None, None]:
         for number, name in enumerate(names, 1):
@@ -80,13 +86,9 @@ def _open_m2(path: Path) -> Source:
 
     def decode(entry: Entry) -> Image:
         def read(what: str) -> np.ndarray | None:
-            dataset = file.get(f"{entry.data}_{what}")
-            if dataset is None:
-                return None
-            try:
-                return dataset[()]
-            except OSError as error:
-                raise UserError(f"{path}: {entry.data}_{what} cannot be read ({error}): copy it again") from error
+            with reading(path):
+                dataset = file.get(f"{entry.data}_{what}")
+                return None if dataset is None else dataset[()]
 
         features, boxes, probs = read("features"), read("boxes"), read("cls_prob")
         regions = len(np.atleast_1d(np.asarray(features)))
