@@ -16,7 +16,7 @@ import torch
 from mutations import altered, damaged
 
 import old_features
-from limner.checkpoints import read_checkpoint
+from limner.checkpoint_files import read_checkpoint
 from limner.data import caption_files, visdial_files, vqa_files
 from limner.data.features.check import check
 from limner.data.features.convert import convert
@@ -210,6 +210,7 @@ READERS: dict[str, Reader] = {
     "VinVL's TSV": old(old_features.vinvl_tsv),
     "hengyuan-hu's HDF5 and pickles": old(old_features.hengyuan_hdf5, (3, 3)),
     "M2's HDF5": old(old_features.m2_hdf5),
+    "FGA's HDF5": old(old_features.fga_hdf5, (4, 4, 4)),
     "npz folder": old(old_features.att_folder),
     "MMF's folder": old(old_features.mmf_folder),
     "VQA questions and answers": Reader(vqa, lambda f: vqa_files.load_split(f / "q.json", f / "a.json"), altered),

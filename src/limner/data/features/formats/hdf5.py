@@ -106,7 +106,9 @@ def _open_m2(path: Path) -> Source:
 def _open_fga(path: Path) -> Source:
     file = open_hdf5(path)
     places: list[tuple[str, int, int]] = []  # split, image id, row
-    for split in (name.removesuffix(ENDING) for name in file if name.endswith(ENDING)):
+    with reading(path):
+        counts = {name.removesuffix(ENDING): len(file[name]) for name in _names(file) if name.endswith(ENDING)}
+    for split, count in counts.items():
         tables = [path.with_name(f"{split}_ids{suffix}") for suffix in (".json", ".pkl", ".npy")]
         found = next((one for one in tables if one.is_file()), None)
         if found is None:
@@ -114,7 +116,7 @@ def _open_fga(path: Path) -> Source:
                 f"{path}: has no image ids; expected beside it {tables[0].name}: "
                 f"the ids of {split}_features in its order"
             )
-        ids, rows = ids_by_row(load_table(found), len(file[split + ENDING]), found)
+        ids, rows = ids_by_row(load_table(found), count, found)
         places += [(split, int(image_id), int(row)) for image_id, row in zip(ids, rows)]
 
     def entries() -> Generator[Entry, None, None]:
@@ -123,7 +125,8 @@ def _open_fga(path: Path) -> Source:
 
     def decode(entry: Entry) -> Image:
         split, row = entry.data
-        return Image(file[split + ENDING][row][:-1], None, (0, 0), {})
+        with reading(path):
+            return Image(file[split + ENDING][row][:-1], None, (0, 0), {})
 
     return Source(entries, decode, len(places), "unknown", fingerprint(path))
 
