@@ -121,7 +121,7 @@ ATTACKS = {
     "extension": (raw(b"\x82\x01"), "uses the opcode"),
     "call of a value": (raw(b"S'x'\n)R"), "calls a str"),
     "attributes of a list": (raw(b"](S'a'\nI1\nI2\ntb"), "sets attributes of a list"),
-    "attributes of a name": (raw(b"cnumpy\nndarray\n}b"), "sets attributes of a _Name"),
+    "attributes of a name": (raw(b"cnumpy\nndarray\n}b"), "sets attributes of a Name"),
     "a name itself": (raw(b"cnumpy\nndarray\n"), "holds numpy.ndarray itself"),
     "a type that lies": (raw(DTYPE + b"(I3\nS'<'\nN(S'a'\ntNI8\nI8\nI63\ntb"), "structured type"),
     "a type with fields": (raw(b"cnumpy\ndtype\n((S'a'\nS'O'\nttR"), "holds an array of the type"),
@@ -140,6 +140,10 @@ ATTACKS = {
     "a huge frame of memory": (raw(b"]r" + struct.pack("<I", (1 << 32) - 1) + b"j\x00\x00\x00\x00"), "KeyError"),
     "copies of copies": (
         raw(b"](" + b"I0\n" * 5000 + b"eq\x00(" + b"cbuiltins\nlist\n(h\x00tR" * 20000 + b"l"), "far more memory",
+    ),
+    "states of states": (
+        raw(b"(}(" + b"".join(b"I%d\nN" % k for k in range(5000)) + b"uq\x000"
+            + b"(iargparse\nNamespace\nh\x00b" * 20000 + b"l"), "far more memory",
     ),
     "a list that prints for ever": (raw(b"(]q\x00" + b"](h\x00h\x00eq\x00" * 40 + b"l"), "far more memory"),
     "a key that hashes for ever": (raw(b"})" + b"2\x86" * 60 + b"Ns"), "has a tuple for a key"),
@@ -215,3 +219,12 @@ def test_npz(tmp_path):
         patch.setattr("limner.data.pickles.ENTRY", 1 << 20)
         with pytest.raises(UserError, match="unpacks to 9,437,184 bytes"):
             read_npz(path)
+
+
+def test_many_arrays_are_read_in_one_pass():
+    """Replacing each in a memo of all would take minutes."""
+    arrays = [np.arange(2) + k for k in range(4000)]
+    began = time.process_time()
+    found = read_pickle(pickle.dumps(arrays, 2), "x.pkl")
+    assert time.process_time() - began < 2
+    assert np.array_equal(np.stack(found), np.stack(arrays))

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from limner.data.plain_pickle import Broken, Refused, loads
+from limner.data.pickle_values import Broken, Refused
+from limner.data.plain_pickle import loads
 from limner.errors import UserError
 
 ENTRY = 1 << 30  # bytes that one array of an .npz file may have

@@ -1,7 +1,7 @@
 """A reader of pickles that can run nothing: a small stack machine over the opcodes of protocols 0 to 5.
 
 `pickle.Unpickler` calls what a pickle names, and even with every name checked its C code can be made to set aside
-gigabytes (a memo index, a length) or to hash for years. Here a name is only a key of `_MAKERS`, whose few entries build
+gigabytes (a memo index, a length) or to hash for years. Here a name is only a key of `MAKERS`, whose few entries build
 containers and arrays; nothing is imported, called by name or set as an attribute. Every length is checked against what
 the file has, copies count against a budget, and what comes out is a tree of bounded depth and size.
 
@@ -12,48 +12,14 @@ attributes.
 from __future__ import annotations
 
 import codecs
-import math
-import re
 import struct
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
+from limner.data.pickle_values import MAKERS, Array, Broken, Dtype, Name, Refused, array, as_key, plain
 
-DEPTH = 64  # containers within containers
 COPIED = 64  # bytes that may be made for each byte of the pickle, beside the first megabytes
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core"}
-_DTYPE = re.compile(r"[<>=|]?(?:[?bBhHiIlLqQefdFDO]|[iu][1248]|f[248]|c(?:8|16)|b1|O8|[SUa]\d{1,9})")
-_SCALARS = (str, bytes, int, float, bool, type(None))
-
-
-class Refused(ValueError):
-    """A pickle asks for something that is not plain data; the message follows "it"."""
-
-
-class Broken(Refused):
-    """It is cut short, or no pickle at all."""
-
-
-class _Name:
-    """A global that the pickle names: a key of `_MAKERS`, never the thing itself."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class _Dtype:
-    """A number type under construction; its state only tells the byte order."""
-
-    def __init__(self, code: str) -> None:
-        self.code = code
-
-    def build(self) -> np.dtype:
-        return np.dtype(self.code)
-
-
-class _Array:
-    """What `_reconstruct` makes: an array that waits for its state."""
 
 
 class _Mark:
@@ -91,7 +57,7 @@ class _Machine:
             code = self.take(1)[0]
             if code == 0x2E:  # STOP
                 (value,) = self.stack
-                return _plain(value, self.budget)
+                return plain(value, self.budget)
             step = _STEPS.get(code)
             if step is None:
                 raise Broken(f"uses the opcode {bytes([code])!r}, which plain data never need")
@@ -151,202 +117,40 @@ class _Machine:
             if module == old or module.startswith(old + "."):
                 module = new + module[len(old) :]
         full = f"{module}.{name}"
-        if full not in _MAKERS:
+        if full not in MAKERS:
             raise Refused(f"asks for {full}")
-        self.push(_Name(full))
+        self.push(Name(full))
 
     def set_items(self, target: dict[Any, Any], pairs: list[Any]) -> None:
         if len(pairs) % 2:
             raise Broken(f"is broken at byte {self.at:,}: a key without a value")
-        target.update(zip(map(_key, pairs[::2]), pairs[1::2]))
+        target.update(zip(map(as_key, pairs[::2]), pairs[1::2]))
 
     def make(self, callee: Any, args: Any) -> None:
-        if not isinstance(callee, _Name) or not isinstance(args, tuple):
+        if not isinstance(callee, Name) or not isinstance(args, tuple):
             raise Refused(f"calls a {type(callee).__name__}")
-        self.push(_MAKERS[callee.name](self, *args))
+        self.push(MAKERS[callee.name](self.spend, *args))
 
     def build(self) -> None:
         """Gives the object on top its state: only arrays, their types and argparse's namespaces have one."""
         state, target = self.pop(), self.pop()
-        if isinstance(target, _Dtype):
+        if isinstance(target, Dtype):
             _, order, sub, names, fields, *_ = state
             if order not in ("<", ">", "=", "|") or (sub, names, fields) != (None, None, None):
                 raise Refused(f"has an array of the structured type {target.code}")
             target.code = (order if order in "<>" else "") + target.code.lstrip("<>=|")
             self.push(target)
-        elif isinstance(target, _Array):
+        elif isinstance(target, Array):
             _, shape, kind, fortran, raw = state
-            array = self.array(raw, kind, shape, "F" if fortran else "C")
-            for place in [place for place, held in self.memo.items() if held is target]:
-                self.memo[place] = array
-            self.push(array)
+            found = array(self.spend, raw, kind, shape, "F" if fortran else "C")
+            self.memo.update(dict.fromkeys(target.places, found))
+            self.push(found)
         elif isinstance(target, dict) and isinstance(state, dict):  # a Namespace; an ordinary dict is never built
+            self.spend(64 * len(state))
             target.update(state)
             self.push(target)
         else:
             raise Refused(f"sets attributes of a {type(target).__name__}")
-
-    def array(self, raw: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-        if not isinstance(kind, _Dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
-            raise Refused("holds an array without a plain type and shape")
-        dtype = kind.build()
-        size = math.prod(_natural(side) for side in shape)
-        if dtype.hasobject:
-            if not isinstance(raw, list) or len(raw) != size:
-                raise Refused(f"holds an array of {size:,} objects with {type(raw).__name__} for them")
-            self.spend(8 * size)
-            flat = np.empty(size, object)
-            flat[:] = raw if size != 1 else None
-            if size == 1:  # `flat[:] = [[1, 2]]` would spread the inner list
-                flat[0] = raw[0]
-            return flat.reshape(shape, order=order)
-        data = raw.encode("latin1") if isinstance(raw, str) else raw
-        if not isinstance(data, (bytes, bytearray)) or len(data) != size * dtype.itemsize:
-            found = f"{len(data):,} bytes" if isinstance(data, (bytes, bytearray)) else type(raw).__name__
-            raise Refused(f"holds an array of {dtype} {shape} with {found} of data")
-        self.spend(len(data))
-        return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order=order)
-
-
-def _natural(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise Refused(f"holds an array with a side of {value!r}")
-    return value
-
-
-def _key(value: Any) -> Any:
-    """A key that hashes at once: a scalar, or a tuple of scalars (nested ones can take for ever)."""
-    parts = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(part, _SCALARS) for part in parts):
-        if isinstance(value, np.generic):
-            return value
-        raise Refused(f"has a {type(value).__name__} for a key")
-    return value
-
-
-def _copied(machine: _Machine, values: Any = ()) -> list[Any]:
-    if not isinstance(values, (list, tuple, set, frozenset)):
-        raise Refused(f"makes a container of a {type(values).__name__}")
-    machine.spend(16 * len(values) + 64)
-    return list(values)
-
-
-def _dict(machine: _Machine, values: Any = ()) -> dict[Any, Any]:
-    pairs = list(values.items()) if isinstance(values, dict) else _copied(machine, values)
-    machine.spend(64 * len(pairs) + 64)
-    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
-        raise Refused("makes a dict of what are no pairs")
-    return {_key(key): value for key, value in pairs}
-
-
-def _bytes(machine: _Machine, value: Any = b"", encoding: str = "latin-1") -> bytes:
-    if encoding not in ("latin1", "latin-1") or not isinstance(value, (str, bytes, bytearray)):
-        raise Refused(f"makes bytes of a {type(value).__name__} in {encoding!r}")
-    machine.spend(len(value))
-    return value.encode("latin1") if isinstance(value, str) else bytes(value)
-
-
-def _dtype(machine: _Machine, code: Any, *_: Any) -> _Dtype:
-    if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-        raise Refused(f"holds an array of the type {code!r}")
-    return _Dtype(code)
-
-
-def _scalar(machine: _Machine, kind: Any, raw: Any) -> Any:
-    found = machine.array(raw, kind, (), "C")
-    if found.dtype.hasobject:
-        raise Refused("holds a number that is an object")
-    return found[()]
-
-
-def _empty_array(machine: _Machine, kind: Any, *_: Any) -> _Array:
-    if not isinstance(kind, _Name) or kind.name != "numpy.ndarray":
-        raise Refused("reconstructs something that is no array")
-    return _Array()
-
-
-def _frombuffer(machine: _Machine, raw: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
-    return machine.array(raw, kind, shape, order)
-
-
-def _old_instance(machine: _Machine, kind: Any, base: Any, state: Any) -> dict[Any, Any]:
-    """How protocols 0 and 1 write an object of a class: here only argparse's."""
-    if not (isinstance(kind, _Name) and isinstance(base, _Name)) or base.name != "builtins.object" or state is not None:
-        raise Refused("reconstructs an object")
-    if kind.name != "argparse.Namespace":
-        raise Refused(f"reconstructs a {kind.name}")
-    return {}
-
-
-def _never(machine: _Machine, *_: Any) -> Any:
-    raise Refused("calls a class that plain data never call")
-
-
-def _default_dict(machine: _Machine, factory: Any = None, values: Any = ()) -> dict[Any, Any]:
-    return _dict(machine, values)
-
-
-_MAKERS: dict[str, Callable[..., Any]] = {
-    "builtins.list": _copied,
-    "builtins.dict": _dict,
-    "builtins.set": lambda machine, values=(): set(map(_key, _copied(machine, values))),
-    "builtins.frozenset": lambda machine, values=(): frozenset(map(_key, _copied(machine, values))),
-    "builtins.bytes": _bytes,
-    "builtins.bytearray": _bytes,
-    "builtins.int": _never,  # names that stand as arguments only
-    "builtins.float": _never,
-    "builtins.object": _never,
-    "_codecs.encode": _bytes,  # how protocols 0 to 2 of Python 3 write bytes
-    "collections.OrderedDict": _dict,
-    "collections.Counter": _dict,
-    "collections.defaultdict": _default_dict,
-    "copyreg._reconstructor": _old_instance,
-    "argparse.Namespace": lambda machine: {},
-    "numpy.ndarray": _never,
-    "numpy.dtype": _dtype,
-    "numpy._core.multiarray._reconstruct": _empty_array,
-    "numpy._core.multiarray.scalar": _scalar,
-    "numpy._core.numeric._frombuffer": _frombuffer,
-}
-
-
-def _plain(value: Any, budget: int) -> Any:
-    """The value, when it is a tree of plain things: no cycle, not too deep, not too large with what is shared counted
-    each time (a pickle of 200 bytes can hold a list that would print for ever)."""
-    done: dict[int, tuple[int, int]] = {}  # id of a container -> (depth, nodes)
-    above: set[int] = set()
-    todo = [(value, False)] if _is_container(value) else []
-    while todo:
-        node, leaving = todo.pop()
-        inner = [part for part in _parts(node) if _is_container(part)]
-        if leaving:
-            depth = 1 + max((done[id(part)][0] for part in inner), default=0)
-            nodes = 1 + len(_parts(node)) + sum(done[id(part)][1] for part in inner)
-            if depth > DEPTH:
-                raise Refused(f"nests containers more than {DEPTH} deep")
-            if nodes > budget:
-                raise Refused("would take far more memory than its own size")
-            done[id(node)] = depth, nodes
-            above.discard(id(node))
-        elif id(node) in above:
-            raise Refused("holds a container that holds itself")
-        elif id(node) not in done:
-            above.add(id(node))
-            todo.append((node, True))
-            todo.extend((part, False) for part in inner)
-    return value
-
-
-def _is_container(node: Any) -> bool:
-    if isinstance(node, (_Name, _Dtype, _Array, _Mark)):
-        raise Refused(f"holds {getattr(node, 'name', 'an unfinished array')} itself")
-    return isinstance(node, (list, tuple, dict, set, frozenset)) or (isinstance(node, np.ndarray) and node.dtype == "O")
-
-
-def _parts(node: Any) -> list[Any]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return node.reshape(-1).tolist() if isinstance(node, np.ndarray) else list(node)
 
 
 def _text(machine: _Machine, count: int) -> None:
@@ -374,7 +178,10 @@ def _long(machine: _Machine, count: int) -> None:
 
 
 def _remember(machine: _Machine, place: int) -> None:
-    machine.memo[place] = machine.stack[-1]
+    value = machine.stack[-1]
+    machine.memo[place] = value
+    if isinstance(value, Array):
+        value.places.append(place)
 
 
 def _recall(machine: _Machine, place: int) -> None:
@@ -471,8 +278,8 @@ _STEPS: dict[int, Callable[[_Machine], Any]] = {
     ord("s"): _set_item,
     ord("u"): _set_items,
     0x8F: lambda m: m.push(set()),
-    0x90: lambda m: (lambda found: m.top(set).update(map(_key, found)))(m.items()),
-    0x91: lambda m: m.push(frozenset(map(_key, m.items()))),
+    0x90: lambda m: (lambda found: m.top(set).update(map(as_key, found)))(m.items()),
+    0x91: lambda m: m.push(frozenset(map(as_key, m.items()))),
     ord("p"): lambda m: _remember(m, int(m.line())),
     ord("q"): lambda m: _remember(m, m.number("<B")),
     ord("r"): lambda m: _remember(m, m.number("<I")),
