@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import random
@@ -16,7 +17,7 @@ from limner.errors import UserError
 
 SECONDS = 10  # for one input
 MEMORY = 3 << 30  # bytes of address space that reading may take on top of what the process has
-HANGS = "hangs"
+HANGS, CRASHES = "hangs", "ends the process with SIGSEGV"
 BATCH = 500  # inputs a process
 
 
@@ -27,14 +28,14 @@ def run(
     write: Callable[[random.Random], None],
     read: Callable[[], object],
     *,
-    hangs: float = 0.0,
+    lost: float = 0.0,
 ) -> str:
     """Reads `count` inputs.
 
     Args:
         name: of the reader. seed: input k is written with a generator seeded by (name, seed, k).
         write: writes an input. read: reads it; may raise `UserError` with one line.
-        hangs: share of inputs that may hang; for a library that is known to.
+        lost: share of inputs that may hang or crash; for a library that is known to.
 
     Returns:
         How many were read and how many were refused.
@@ -43,7 +44,7 @@ def run(
         AssertionError: an input that did anything else; it says how to make it again.
     """
     progress = mmap.mmap(-1, 24)  # the input in work, how many were read, how many refused
-    first = hanging = 0
+    first = ended = 0
     while first < count:
         last = min(first + BATCH, count)
         child = os.fork()
@@ -53,14 +54,15 @@ def run(
         first = last
         if status:
             first = 1 + struct.unpack_from("q", progress)[0]
-            hanging += 1
+            ended += 1
             told = _told(status, Path(f"{os.getpid()}.fault"))
-            if told != HANGS or hanging > max(hangs * count, 1.0 if hangs else 0.0):
+            native = told in (HANGS, CRASHES)
+            if not native or ended > max(lost * count, 1.0 if lost else 0.0):
                 raise AssertionError(f"{name}: input {first - 1} of seed {seed}: {told}")
     _, good, refused = struct.unpack("3q", progress)
-    assert good + refused + hanging == count
-    hung = f", {hanging} hung" if hanging else ""
-    return f"{name}: {count:,} inputs, {good:,} read, {refused:,} refused{hung}"
+    assert good + refused + ended == count
+    more = f", {ended} lost in a library" if ended else ""
+    return f"{name}: {count:,} inputs, {good:,} read, {refused:,} refused{more}"
 
 
 def _told(status: int, report: Path) -> str:
@@ -83,6 +85,7 @@ def _child(
     """Never comes back: exits with 0 when every input was read or refused."""
     code = 1
     try:
+        faulthandler.disable()  # the parent tells of a crash
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a loop in C would not let a handler of Python's run
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain there
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

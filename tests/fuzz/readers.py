@@ -31,7 +31,7 @@ from limner.weights import importers, package
 Mutate = Callable[[bytes, random.Random], bytes]
 
 
-HDF5_HANGS = 0.002
+HDF5_LOST = 0.002
 
 
 class Reader(NamedTuple):
@@ -40,8 +40,8 @@ class Reader(NamedTuple):
     make: Callable[[Path], list[Path]]
     read: Callable[[Path], object]
     mutate: Mutate = damaged
-    hangs: float = 0.0
-    """share of inputs on which HDF5's library may loop for ever: see docs/trust.md"""
+    lost: float = 0.0
+    """share of inputs on which HDF5's library may loop for ever or crash: see docs/trust.md"""
 
     def write(self, folder: Path, whole: dict[Path, bytes], rng: random.Random) -> None:
         """Puts the whole files back, then damages one."""
@@ -97,8 +97,8 @@ def old(writer: Callable[..., Path], regions: tuple[int, ...] = (3, 5, 2)) -> Re
         beside = [file for file in folder.iterdir() if file.is_file() and file != path]
         return [file for file in (*files, *beside) if file.name != "lock.mdb"]
 
-    hangs = HDF5_HANGS if "hdf5" in writer.__name__ else 0.0
-    return Reader(make, lambda folder: read_converted(name[0], folder), hangs=hangs)
+    lost = HDF5_LOST if "hdf5" in writer.__name__ else 0.0
+    return Reader(make, lambda folder: read_converted(name[0], folder), lost=lost)
 
 
 # --- questions, captions, dialogs ---
@@ -203,7 +203,7 @@ READERS: dict[str, Reader] = {
     "old HDF5, read": Reader(
         lambda folder: [old_features.visdial_starter_hdf5(folder, old_features.images((3, 3)))],
         lambda folder: read_store(next(folder.glob("*.h5"))),
-        hangs=HDF5_HANGS,
+        lost=HDF5_LOST,
     ),
     "Anderson's TSV": old(old_features.anderson_tsv),
     "LXMERT's TSV": old(old_features.lxmert_tsv),

@@ -27,7 +27,7 @@ def test_damaged_files_are_refused(name, tmp_path, monkeypatch, capsys):
     def write(rng: random.Random) -> None:
         reader.write(folder, whole, rng)
 
-    told = run(name, COUNT, SEED, write, lambda: reader.read(folder), hangs=reader.hangs)
+    told = run(name, COUNT, SEED, write, lambda: reader.read(folder), lost=reader.lost)
     with capsys.disabled():
         if COUNT > 1000:
             print(told, flush=True)
