@@ -187,6 +187,8 @@ def test_bad_folders_and_files(tmp_path, capsys, monkeypatch):
     refuses(capsys, vinvl, "no line begins at byte 100, as features.lineidx says")
     empty = tmp_path / "empty.tsv"
     empty.touch()
+    (tmp_path / "folder").mkdir()
+    refuses(capsys, tmp_path / "folder", "folder: has no images: check the path", "--from", "mmf")
     refuses(capsys, empty, r"empty.tsv: is empty \(0 bytes\)")
     refuses(capsys, tmp_path / "none.tsv", "none.tsv: no such file or folder")
     empty.write_text("a line\n")

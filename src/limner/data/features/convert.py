@@ -81,7 +81,7 @@ def convert(
         source = found.open(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read as {found.name} ({error.strerror or error})") from error
-    first = _first(source, drop, skip_bad)
+    first = _first(path, source, drop, skip_bad)
     probs = first.optional.get("class_probs")
     provenance = {**source.provenance, "converted_from": found.name}
     if first.boxes is None:
@@ -134,7 +134,7 @@ def convert(
         return Converted(len(writer), left_out, repeated, bad)
 
 
-def _first(source: Source, drop: tuple[str, ...], skip_bad: bool) -> Image:
+def _first(path: Path, source: Source, drop: tuple[str, ...], skip_bad: bool) -> Image:
     """The first image that can be decoded: it tells the sizes of all."""
     problem = None
     with closing(source.entries()) as entries:
@@ -145,7 +145,7 @@ def _first(source: Source, drop: tuple[str, ...], skip_bad: bool) -> Image:
                 if not skip_bad:
                     raise UserError(f"{error}{SKIP}") from error
                 problem = problem or error
-    raise problem or UserError("the source has no images: check the path")
+    raise problem or UserError(f"{path}: has no images: check the path")
 
 
 def _decoded(

@@ -37,7 +37,7 @@ def as_image_id(value: Any) -> int:
         ValueError: for text without digits at its end, and numbers that are no int64.
     """
     if isinstance(value, str):
-        digits = re.search(r"(\d{1,19})(?:\.\w+)?$", value)
+        digits = re.search(r"(\d+)(?:\.\w+)?$", value)
         if digits is None:
             raise ValueError(f"{value!r} has no number at its end")
         value = digits[1]
