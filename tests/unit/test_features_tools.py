@@ -152,7 +152,7 @@ def test_image_ids_from_names():
     assert as_image_id("VisualDialog_val2018_000000254080.jpg") == 254080
     assert as_image_id(np.int32(5)) == 5
     for wrong in ("cat", "9" * 26, 1 << 63):
-        with pytest.raises(ValueError, match="no number at its end|too large for an id"):
+        with pytest.raises(ValueError, match=r"no number at its end|too large for an id"):
             as_image_id(wrong)
 
 
