@@ -76,5 +76,5 @@ def test_answer_images_reach_the_model(folder, tmp_path):
     with pytest.raises(UserError, match=r"images\.npy holds shape \(4, 5\), expected a \.npy matrix of 6 rows"):
         made.initialise(model)
     (tmp_path / "images.npy").write_bytes(b"no matrix")
-    with pytest.raises(UserError, match=r"images\.npy: cannot be read"):
+    with pytest.raises(UserError, match=r"images\.npy: is no \.npy array"):
         made.initialise(model)
