@@ -13,6 +13,7 @@ import shutil
 import sys
 import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class WholeFiles(CheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(checkpoint, part)
         except BaseException as error:
-            part.unlink(missing_ok=True)
+            discard(part)
             raise explained(path, error) from None
         self._thread = threading.Thread(target=self._settle, args=(part, path), name="limner-checkpoint")
         self._thread.start()
@@ -67,7 +68,7 @@ class WholeFiles(CheckpointIO):
                 path = last
             os.replace(part, path)
         except BaseException as error:
-            part.unlink(missing_ok=True)
+            discard(part)
             self._error = explained(path, error)
 
     def check(self) -> None:
@@ -96,6 +97,13 @@ class WholeFiles(CheckpointIO):
     def teardown(self) -> None:
         """Lightning calls it when a training ends, however it ends."""
         self.wait()
+
+
+def discard(part: Path) -> None:
+    """Removes a file that could not be written, and frees its room at once: torch's writer may hold it open still."""
+    with suppress(OSError):
+        os.truncate(part, 0)
+        part.unlink()
 
 
 def give_name(file: Path, name: Path) -> None:
@@ -138,8 +146,12 @@ def write_failure(error: BaseException | None) -> str | None:
     return None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, next_step: str = "") -> dict[str, Any]:
     """The content of a checkpoint, plain types and tensors on the CPU only: nothing in it is run.
+
+    Args:
+        path: the file.
+        next_step: ends the line when it cannot be read.
 
     Checksums are compared first: torch writes them into its files and does not look at them again.
 
@@ -153,10 +165,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError(f"the checksum of {damaged} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}){next_step}") from None
     except Exception as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a checkpoint ({first}); it is damaged or not limner's") from None
+        told = f"{path}: cannot be read as a checkpoint ({first}); it is damaged or not limner's"
+        raise UserError(told + next_step) from None
 
 
 def read_newest(last: Path, *, repair: bool) -> dict[str, Any]:

@@ -221,7 +221,8 @@ def finish(
     from limner.evaluate import save_evaluation, table
 
     if best.best is not None:
-        task.load_state_dict(read_checkpoint(run.best)["state_dict"])
+        advice = f": train further, for a better epoch: limner train resume={shown(run.path)} trainer.max_epochs=N"
+        task.load_state_dict(read_checkpoint(run.best, next_step=advice)["state_dict"])
     split = config.data.get("test") if config.test_after_fit else None
     metrics: dict[str, float] = {}
     if split is not None:

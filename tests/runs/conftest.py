@@ -117,3 +117,21 @@ def forge():
 
     with Forge() as started:
         yield started
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a disk of 4 MB; skipped where nothing may be mounted (in containers, say)."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    if sys.platform != "linux":
+        pytest.skip("disks of 4 MB are mounted on Linux only")
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no disk of 4 MB can be mounted: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -87,10 +87,7 @@ def child(request: dict) -> None:
     os.environ.update(request["environment"])
     for stream, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{request['printed']}/{name}", os.O_WRONLY | os.O_CREAT), stream)
-    if clock := os.environ.get("LIMNER_TEST_CLOCK"):
-        interrupted.turn_back(-float(clock))
-    if "LIMNER_TEST_INTERRUPT" in os.environ:
-        interrupted.interrupt()
+    interrupted.prepare()
     sys.argv = ["limner", *request["words"]]
     sys.exit(main(request["words"]))
 

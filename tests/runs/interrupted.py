@@ -10,6 +10,7 @@ for it), `validation` (at the first batch of validation NUMBER), `test` (at the 
   clock-SECONDS  time.time() and all that is built on it goes back by so much; monotonic clocks cannot
 
 Only the first process gets it. What was saved before is on the disk by then. Without the variable nothing is changed.
+LIMNER_TEST_CLOCK=SECONDS sets the clock so far ahead from the start (or back, -SECONDS); @SECONDS stops it there.
 """
 
 from __future__ import annotations
@@ -102,18 +103,31 @@ def fill(ballast: Path, left: int) -> None:
 
 
 def turn_back(seconds: float) -> None:
+    clock = time.time
+    set_clock(lambda: clock() - seconds)
+
+
+def set_clock(clock) -> None:
     """What a wrong clock is to this process."""
-    clock, written, local = time.time, time.strftime, time.localtime
-    time.time = lambda: clock() - seconds
+    written, local = time.strftime, time.localtime
+    time.time = clock
     time.localtime = lambda moment=None: local(time.time() if moment is None else moment)
     time.strftime = lambda form, moment=None: written(form, moment or time.localtime())
 
 
-if __name__ == "__main__":
-    if clock := os.environ.get("LIMNER_TEST_CLOCK"):
-        turn_back(-float(clock))
+def prepare() -> None:
+    """Does what the environment asks for."""
+    if wanted := os.environ.get("LIMNER_TEST_CLOCK"):
+        if wanted.startswith("@"):
+            set_clock(lambda: float(wanted[1:]))
+        else:
+            turn_back(-float(wanted))
     if "LIMNER_TEST_INTERRUPT" in os.environ:
         interrupt()
+
+
+if __name__ == "__main__":
+    prepare()
     from limner.cli import main
 
     sys.exit(main())
