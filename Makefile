@@ -8,7 +8,7 @@ DATA   ?=
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-runs fuzz data train eval predict sweep report bench lint audit format clean
+.PHONY: help install demo test test-unit test-runs soak fuzz data train eval predict sweep report bench lint audit format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ fuzz: install ## damaged files for every reader: FUZZ=10000 inputs each, SEED=1
 data: install ## a published data set: make data DATA=vqa_v2 ARGS="--dry-run" (without DATA: what there is)
 	$(BIN)/limner data get $(DATA) $(ARGS)
 
+soak: install ## 20 kills at random moments of VQA and SCST, on one process and two; the ends equal to the byte
+	LIMNER_TEST_KILLS=20 $(BIN)/python -m pytest tests/runs/test_kills.py
+
 train: install ## make train ARGS="experiment=vqa_updown_hu"
 	$(BIN)/limner train $(or $(ARGS),experiment=toy_vqa)
 
@@ -60,6 +63,7 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/vqa.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/captioner.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/ciderd.py
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/checkpoint.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/full_size.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/convert.py

@@ -48,8 +48,10 @@ class BadBatch:
         self.look()
         if self.found is not None:
             return
-        totals = torch.stack([loss.total.detach().float() for loss in losses.values()])
-        totals, fence = totals.to("cpu", non_blocking=totals.is_cuda), cuda_fence() if totals.is_cuda else None
+        first = next(iter(losses.values())).total  # rewards may be on the CPU beside it
+        totals = torch.stack([loss.total.detach().to(first.device, torch.float32) for loss in losses.values()])
+        totals = totals.to("cpu", non_blocking=totals.is_cuda)
+        fence = fence_of(first)
         counts = {name: max(loss.count, 1) for name, loss in losses.items()}
         self._pending = (batch, counts, totals, fence, {**where, "seed": torch.initial_seed()})
         if fence is None:
@@ -91,6 +93,11 @@ class BadBatch:
             except (OSError, RuntimeError):  # a full disk: the loss is what must be told
                 return None
         return self.path
+
+
+def fence_of(loss: Tensor) -> Callable[[], None] | None:
+    """Something to call that waits for what a GPU has been asked so far; None on the CPU, where all is done."""
+    return cuda_fence() if loss.is_cuda else None
 
 
 def plain(value: Any) -> Any:

@@ -64,3 +64,13 @@ def test_the_rehearsal(task, share, summary):
     assert done.returncode == 0, done.stderr
     assert re.findall(r"start-up to the first batch, ([\w ]+):", done.stdout) == ["cold", "from the cache"]
     assert summary in done.stdout
+
+
+def test_what_a_checkpoint_costs(tmp_path):
+    """The size is that of weights and two states of Adamax, and what was written is read back equal."""
+    done = run("checkpoint.py", "--only", "vqa", "--times", "1", "--folder", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (size, share) = re.findall(r"vqa: ([\d,]+) MB, .* share each 10 minutes ([\d.]+) %", done.stdout)[0]
+    assert 250 < int(size.replace(",", "")) < 350
+    assert float(share) < 3
+    assert list(tmp_path.iterdir()) == []
