@@ -40,3 +40,4 @@ def test_lists_that_python_2_pickled(shared):
     answers = read_list(folder / "trainval_label2ans.pkl")
     assert len(set(words)) == len(words) > 1
     assert len(set(answers)) == len(answers) > 1
+    assert read_list(folder / "trainval_ans2label.pkl") == answers

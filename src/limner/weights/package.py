@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from limner.errors import UserError, listing
-from limner.files import write_json, write_whole
+from limner.files import whole, write_json, write_whole
 from limner.weights.card import model_card
 from limner.weights.manifest import (
     CARD,
@@ -57,7 +57,8 @@ def save(folder: Path, package: Package) -> Path:
     try:
         part.mkdir(parents=True)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in package.model.state_dict().items()}
-        save_file(weights, part / WEIGHTS)
+        with whole(part / WEIGHTS, sync=True) as path:
+            save_file(weights, path)
         write_json(part / VOCAB, package.vocab)
         shutil.copymode(part / VOCAB, part / WEIGHTS)  # safetensors lets only the owner read it
         parameters = sum(p.numel() for p in package.model.parameters())
