@@ -83,7 +83,7 @@ def read_converted(name: str, folder: Path) -> None:
     out = folder / "new.h5"
     out.unlink(missing_ok=True)
     shutil.rmtree(folder / "new.h5.partial", ignore_errors=True)
-    convert(folder / name, out, skip_bad=len(name) % 2 == 0)
+    convert(folder / name, out)
 
 
 def old(writer: Callable[..., Path], regions: tuple[int, ...] = (3, 5, 2)) -> Reader:
