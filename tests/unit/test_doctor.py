@@ -7,6 +7,7 @@ import shutil
 import pytest
 import xxhash
 
+from limner import preflight
 from limner.data.toy import build
 from limner.doctor import command, data, machine
 from limner.doctor.pair import pair
@@ -17,6 +18,14 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("doctor")
     build.build(folder / "toy", train=6, val=2, test=2, seed=1)
     return folder
+
+
+@pytest.fixture
+def _few(monkeypatch):
+    """Three experiments; `test_all_well` goes through all of them."""
+    options = preflight.group_options
+    few = ["toy_vqa", "toy_visdial", "vqa_updown"]
+    monkeypatch.setattr(preflight, "group_options", lambda of, dirs: few if of == "experiment" else options(of, dirs))
 
 
 def lines(capsys) -> list[str]:
@@ -34,6 +43,7 @@ def test_all_well(world, tmp_path, capsys):
     assert any("10 images x" in line and "by components" in line for line in found)
 
 
+@pytest.mark.usefixtures("_few")
 def test_a_store_cut_short_and_a_file_that_is_gone(world, tmp_path, capsys):
     copy = tmp_path / "data"
     shutil.copytree(world, copy)
@@ -47,6 +57,7 @@ def test_a_store_cut_short_and_a_file_that_is_gone(world, tmp_path, capsys):
     assert any(line.startswith("note   toy_vqa ") and "v2_toy_val_annotations.json" in line for line in found)
 
 
+@pytest.mark.usefixtures("_few")
 def test_nothing_is_here_yet(tmp_path, capsys):
     assert command.main(["--data", str(tmp_path), "--outputs", str(tmp_path), "--seconds", "0"]) == 0
     assert any("limner data toy data/toy draws a data set" in line for line in lines(capsys))

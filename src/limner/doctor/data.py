@@ -25,9 +25,8 @@ def data_sets(config_dirs: list[str], folder: Path) -> Iterator[Finding]:
     bare = 0
     for name in preflight.group_options("experiment", config_dirs):
         try:
-            config = preflight.compose(
-                "train", [f"experiment={name}", f"paths.data={folder}"], config_dirs, checked=False
-            )
+            config = preflight.compose("train", [f"experiment={name}"], config_dirs, checked=False)
+            config.paths.data = str(folder)  # as an override it would be composed a second time
             paths = list(dict.fromkeys(Path(path) for _, path in used_paths(config.data)))
         except (UserError, OmegaConfBaseException) as error:
             yield Finding(FAULT, name, str(error).splitlines()[0])
