@@ -64,6 +64,8 @@ class Forge:
     def start(self, *words: str, cwd: Path, **environment: str) -> Life:
         """Forks `limner WORDS` with `cwd` as its folder, and more environment variables."""
         printed = Path(tempfile.mkdtemp(dir=cwd))
+        for name in ("out", "err"):
+            (printed / name).touch()  # the child may be killed before it opens them
         request = {"words": words, "cwd": str(cwd), "environment": environment, "printed": str(printed)}
         assert self.process.stdin is not None
         print(json.dumps(request), file=self.process.stdin, flush=True)
