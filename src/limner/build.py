@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from limner import __version__
+from limner import __version__, launchers, strategies
 from limner.callbacks import EpochLines, MetricLines, Speed, StepSeed
 from limner.checkpoint_files import WholeFiles
 from limner.checkpoints import Checkpoints
@@ -147,7 +147,8 @@ def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any)
         run: where checkpoints and logs go; None for an evaluation, which leaves neither.
     """
     settings = dict(config.trainer)
-    threads, bar = settings.pop("threads"), settings.pop("progress_bar")
+    threads, bar, strategy = (settings.pop(name) for name in ("threads", "progress_bar", "strategy"))
+    settings["devices"], settings["num_nodes"] = launchers.shape(settings["devices"], settings["num_nodes"])
     if threads:
         torch.set_num_threads(threads)
     for name in ("limit_train_batches", "limit_val_batches"):  # 1.0 is a share, 2 is a count
@@ -160,12 +161,14 @@ def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any)
         loggers = build_loggers(config, run)
         callbacks += [*build_callbacks(config, run), *build_examples(config, run, loggers)]
     try:
-        return pl.Trainer(
+        if strategy != "auto" or settings["devices"] != 1 or settings["num_nodes"] > 1:
+            more["strategy"] = strategies.chosen(strategy, precision=settings["precision"], trains=run is not None)
+        trainer = pl.Trainer(
             **settings,
             **more,
             logger=loggers,
             callbacks=callbacks,
-            plugins=[WholeFiles()],
+            plugins=[WholeFiles(), launchers.cluster()],
             enable_checkpointing=False,  # limner.checkpoints does it
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -174,6 +177,9 @@ def build_trainer(config: DictConfig, run: RunFolder | None = None, **more: Any)
     except (MisconfigurationException, ValueError) as error:
         first = " ".join(str(error).split())
         raise UserError(f"trainer: {first}; on a machine without a GPU: trainer=cpu or trainer=ddp_cpu") from None
+    # its handlers save nothing, end with code 0, and talk to other processes in the middle of whatever these are doing
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def build_callbacks(config: DictConfig, run: RunFolder) -> list[pl.Callback]:

@@ -13,28 +13,38 @@ from contextlib import contextmanager
 from typing import Any
 
 
+def by_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
+    """Did torchrun, or something that sets what it sets, start this process?"""
+    return {"RANK", "WORLD_SIZE"} <= environment.keys()
+
+
+def by_srun(environment: Mapping[str, str] = os.environ) -> bool:
+    """Did srun start this process as one of several? A single one may start others itself."""
+    return int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment
+
+
 def number(environment: Mapping[str, str] = os.environ) -> int:
     """The number of this process among those of a run, 0 for the first, from what launchers put in the environment.
 
     torchrun sets RANK; srun sets SLURM_PROCID; Lightning sets LOCAL_RANK for the processes it starts itself, and its
     users NODE_RANK on several machines (a process of a later machine is never the first).
     """
-    if "RANK" in environment:
+    if by_torchrun(environment):
         return int(environment["RANK"])
-    if int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment:
+    if by_srun(environment):
         return int(environment["SLURM_PROCID"])
     return int(environment.get("LOCAL_RANK", "0")) or int(environment.get("NODE_RANK", "0"))
 
 
 def started_by_lightning(environment: Mapping[str, str] = os.environ) -> bool:
     """Is this a process that Lightning started beside the first one of a machine?"""
-    return "RANK" not in environment and int(environment.get("LOCAL_RANK", "0")) > 0
+    outside = by_torchrun(environment) or by_srun(environment)
+    return not outside and int(environment.get("LOCAL_RANK", "0")) > 0
 
 
 def started_outside(environment: Mapping[str, str] = os.environ) -> bool:
     """Did torchrun, srun or a user on several machines start the processes, so that they share nothing yet?"""
-    slurm = int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment
-    return "RANK" in environment or slurm or int(environment.get("NODE_RANK", "0")) > 0
+    return by_torchrun(environment) or by_srun(environment) or "NODE_RANK" in environment
 
 
 def end_with_parent() -> None:

@@ -31,10 +31,11 @@ from omegaconf import DictConfig, OmegaConf
 from limner.code_version import code_version
 from limner.errors import UserError
 from limner.files import write_json, write_whole
+from limner.launchers import agree, job
 from limner.processes import number, started_by_lightning, started_outside
 
 RUN_ENV = "LIMNER_RUN"
-"""Tells the processes that Lightning starts which run folder their parent made."""
+"""The environment variable that tells the processes of a run its folder."""
 
 
 @dataclass
@@ -80,14 +81,17 @@ class RunFolder:
         """Writes status.json. States: running, done, failed, stopped (by a signal; `resume=` continues it)."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         kept = {k: v for k, v in self.status().items() if k == "started"} if state != "running" else {"started": now}
-        where = {"pid": os.getpid(), "host": socket.gethostname()}
+        where = {"pid": os.getpid(), "host": socket.gethostname()} | ({"job": job()} if job() else {})
         write_json(self.path / "status.json", {"state": state, **where, **kept, "at": now, **more})
 
     def state(self) -> str:
         """What status.json says, or `died` where it says running and the process is gone (killed, or a power cut)."""
         status = self.status()
-        if status["state"] != "running" or status.get("host") != socket.gethostname():
+        if status["state"] != "running":
             return status["state"]
+        if status.get("host") != socket.gethostname():
+            # a scheduler that starts a job again, on other machines, has ended what ran of it before
+            return "died" if status.get("job") and status["job"] == job() else "running"
         try:
             os.kill(status["pid"], 0)
         except ProcessLookupError:
@@ -100,35 +104,37 @@ class RunFolder:
 def make_run_folder(config: DictConfig, command: list[str], *, again: bool = False) -> RunFolder:
     """Makes a new run folder (its name is unique even when two runs start in the same second) and saves the config.
 
-    A process that Lightning or a launcher started finds the folder its first process made in the environment.
+    All processes of a run get the folder that the first one made.
 
     Args:
         config: `paths.run` names the folder, or else `paths.outputs` and `name`.
         command: what was typed.
         again: the folder `paths.run` may hold a run that died before its first checkpoint; it is begun again there.
     """
-    given = os.environ.get(RUN_ENV)
-    if given and started_by_lightning():
-        return RunFolder(Path(given))
-    first = number() == 0
-    if config.paths.run:
+
+    def make() -> str:
+        if not config.paths.run:
+            parent = Path(config.paths.outputs).absolute() / config.name
+            return str(unique_folder(parent, time.strftime("%Y%m%d-%H%M%S")))
         folder = Path(config.paths.run).absolute()
         begun = again and not RunFolder(folder).last.is_file() and RunFolder(folder).state() != "running"
-        if first and (folder / "config.yaml").exists() and not begun:
+        if (folder / "config.yaml").exists() and not begun:
             raise UserError(f"paths.run={folder}: a run is already there; continue it with resume={folder}")
         make_folder(folder)
-    elif started_outside() or config.trainer.num_nodes > 1:
-        raise UserError("paths.run must be given when torchrun or srun starts the processes: they share its folder")
-    else:
-        folder = unique_folder(Path(config.paths.outputs).absolute() / config.name, time.strftime("%Y%m%d-%H%M%S"))
-    run = RunFolder(folder)
-    if first:
+        return str(folder)
+
+    if config.trainer.num_nodes > 1 and not (started_outside() or started_by_lightning()):
+        raise UserError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: start it with torchrun or srun, or on each machine with "
+            "NODE_RANK=0, 1, ... and MASTER_ADDR, MASTER_PORT of machine 0"
+        )
+    run = RunFolder(Path(agree(RUN_ENV, make)))
+    if number() == 0:
         for path in (run.metrics, run.speed):  # of one that died before its first checkpoint
             path.unlink(missing_ok=True)
         write_whole(run.config, OmegaConf.to_yaml(config, resolve=True))
         write_whole(run.path / "command.txt", " ".join(command) + "\n")
         write_json(run.path / "versions.json", versions())
-    os.environ[RUN_ENV] = str(folder)
     return run
 
 

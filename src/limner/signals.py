@@ -13,7 +13,10 @@ from limner.processes import Stopped, started_by_lightning
 
 
 class StopOnSignal(pl.Callback):
-    """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the run after the current step, with a checkpoint; twice stops at once.
+    """SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 stop the run after the current step, with a checkpoint.
+
+    A second Ctrl-C stops at once. Other signals may come twice: schedulers send them to every process, torchrun hands
+    its own on to the same ones, and after Slurm's SIGUSR1 follows a SIGTERM.
 
     Lightning's own handler would leave with exit code 0 and without a checkpoint. With several processes all stop after
     the same step: they agree at each step, so that it is enough when one of them receives the signal. A signal during
@@ -32,9 +35,9 @@ class StopOnSignal(pl.Callback):
             self._before = {s: signal.signal(s, self.handle) for s in self.SIGNALS}
 
     def handle(self, signum: int, frame: Any) -> None:
-        if self.received:
+        if self.received and signum == signal.SIGINT:
             raise Stopped(signum)
-        self.received = signum
+        self.received = self.received or signum
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         # an epoch's last batch is followed by validation and bookkeeping: stopping there would lose both

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 import time
 import traceback
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from limner import preflight
+from limner import launchers, preflight
 from limner.errors import UserError
 from limner.files import disk_fault, write_json, write_whole
 from limner.overrides import change
@@ -48,6 +49,8 @@ def main(overrides: list[str], config_dirs: list[str]) -> int:
         if not run.last.is_file():
             again = "nothing had been trained yet"
         print(f"stopped by {reason}; {again}", file=sys.stderr)
+        if code == 128 + signal.SIGUSR1:
+            print(requeued(overrides), end="", file=sys.stderr, flush=True)
         return code
     except BaseException as error:
         if fault := disk_fault(error):
@@ -73,6 +76,18 @@ def ended(run: RunFolder, state: str, **more: Any) -> None:
         print(f"warning: {error}", file=sys.stderr)
 
 
+def requeued(overrides: list[str]) -> str:
+    """Puts the Slurm job back into the queue when SIGUSR1 has announced its end; the line to print, or nothing.
+
+    Not after SIGTERM: that is a person's scancel, or a preemption after which Slurm requeues by itself.
+    """
+    if launchers.job() is None:
+        return ""
+    if f"resume={AUTO}" not in overrides:
+        return f"the job is not requeued: without resume={AUTO} it would begin anew\n"
+    return f"{launchers.requeue()}\n"
+
+
 def child(config: DictConfig, run: RunFolder) -> int:
     """A process beside the first: it trains, the first process reports, unless this one fails alone.
 
@@ -83,8 +98,9 @@ def child(config: DictConfig, run: RunFolder) -> int:
     try:
         with stoppable():
             fit(config, run)
-    except Stopped:
-        return 0  # as the first process was: anything else would make Lightning kill that one
+    except Stopped as error:
+        # as the first process was; Lightning would kill that one if a process that it started ended with another code
+        return 0 if started_by_lightning() else error.exit_code
     except UserError as error:
         ended(run, "failed", exit_code=error.exit_code, reason=str(error))
         raise
@@ -219,7 +235,13 @@ def finish(
     from limner import build
     from limner.checkpoint_files import read_checkpoint
     from limner.evaluate import save_evaluation, table
+    from limner.strategies import Sharded
 
+    tester = trainer
+    if isinstance(trainer.strategy, Sharded):  # its weights are in parts: whole ones are evaluated and packaged
+        task, tester = build.build_task(config, data, build.build_model(config, data)), build.build_trainer(config)
+        data.trainer = tester
+        task.load_state_dict(read_checkpoint(run.last)["state_dict"])
     if best.best is not None:
         advice = f": train further, for a better epoch: limner train resume={shown(run.path)} trainer.max_epochs=N"
         task.load_state_dict(read_checkpoint(run.best, next_step=advice)["state_dict"])
@@ -228,7 +250,7 @@ def finish(
     if split is not None:
         task.detailed = True
         data.use(task, split)
-        trainer.test(task, dataloaders=data.loader(split), verbose=False)
+        tester.test(task, dataloaders=data.loader(split), verbose=False)
         metrics = {f"{split}/{name}": value for name, value in task.scores.items()}
     if not trainer.is_global_zero:
         return

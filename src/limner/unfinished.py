@@ -5,7 +5,6 @@ What a scheduler that starts the same command again needs: the first start makes
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from limner.processes import started_by_lightning
+from limner.launchers import agree
 from limner.run import RunFolder
 
 AUTO = "auto"
 FOUND_ENV = "LIMNER_RESUME"
-"""Tells the processes that Lightning starts what their parent found: a run folder, or "" for none."""
+"""The environment variable that tells the processes of a run what was found: a run folder, or "" for none."""
 
 FREE = ("resume", "paths")
 """Keys that may differ: which run is continued, and where things lie."""
@@ -32,12 +31,12 @@ def unfinished(config: DictConfig) -> Path | None:
     Args:
         config: of the run that would be started. With `paths.run` only that folder is looked at.
     """
-    if started_by_lightning() and FOUND_ENV in os.environ:
-        found = os.environ[FOUND_ENV]
-        return Path(found) if found else None
-    chosen = next((path for path in candidates(config) if fits(RunFolder(path), config)), None)
-    os.environ[FOUND_ENV] = str(chosen or "")
-    return chosen
+
+    def find() -> str:
+        return next((str(path) for path in candidates(config) if fits(RunFolder(path), config)), "")
+
+    found = agree(FOUND_ENV, find)
+    return Path(found) if found else None
 
 
 def candidates(config: DictConfig) -> list[Path]:

@@ -98,9 +98,12 @@ class XEThenSCST:
 class Trainer:
     max_epochs: int = key(30, "passes over the training data", low=1)
     accelerator: str = key("auto", "where to compute", choices=("auto", "cpu", "gpu", "mps"))
-    devices: Any = key(1, "processes on this machine, one a device; 'auto': all devices")
-    num_nodes: int = key(1, "machines", low=1)
-    strategy: str = key("auto", "auto, or ddp for several processes", choices=("auto", "ddp"))
+    devices: Any = key(
+        1, "processes a machine, one a device; auto: all devices; torchrun and srun decide it themselves"
+    )
+    num_nodes: int = key(1, "machines; torchrun and srun decide it themselves", low=1)
+    strategy: str = key("auto", "how several processes train: ddp, or fsdp (gradients and optimiser divided among them)",
+                        choices=("auto", "ddp", "fsdp"))  # fmt: skip
     precision: str = key("32-true", "arithmetic of the forward pass",
                          choices=("32-true", "bf16-mixed", "16-mixed", "64-true"))  # fmt: skip
     threads: int | None = key(None, "threads a process computes with; null: what torch chooses")
