@@ -124,6 +124,19 @@ def meeting() -> Any:
     return _STORES[0]
 
 
+def join(backend: str) -> None:
+    """Makes the group of torchrun's processes, in a part of its store that belongs to this attempt alone.
+
+    The store outlives the processes of an attempt that failed: those that are started anew would find the addresses of
+    the dead there, and wait for them for ever.
+    """
+    import torch.distributed as dist
+
+    if by_torchrun() and not dist.is_initialized():
+        store = dist.PrefixStore("group", meeting())
+        dist.init_process_group(backend, store=store, rank=number(), world_size=int(os.environ["WORLD_SIZE"]))
+
+
 def job(environment: Mapping[str, str] = os.environ) -> str | None:
     """The job that this process belongs to, for status.json: `slurm 123`, `slurm 120_3` (of an array); else None."""
     name = environment.get("SLURM_JOB_ID")

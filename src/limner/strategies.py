@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision
 from torch.optim import Optimizer
 
+from limner import launchers
+
 
 def chosen(name: str, *, precision: str, trains: bool) -> Strategy:
     """The strategy of a run on several processes.
@@ -27,7 +29,15 @@ def chosen(name: str, *, precision: str, trains: bool) -> Strategy:
     if name == "fsdp" and trains:
         return Sharded(precision)
     # what a stage does not train is frozen: nobody need look for parameters without gradients; and no buffer changes
-    return DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True, broadcast_buffers=False)
+    return Alike(find_unused_parameters=False, gradient_as_bucket_view=True, broadcast_buffers=False)
+
+
+class Alike(DDPStrategy):
+    """DDP, whose processes find each other also when torchrun has started them anew."""
+
+    def setup_environment(self) -> None:
+        launchers.join(self._get_process_group_backend())
+        super().setup_environment()
 
 
 class Sharded(FSDPStrategy):
@@ -41,12 +51,16 @@ class Sharded(FSDPStrategy):
         precision: 32-true, bf16-mixed or 16-mixed. Gradients are added up in 32 bits, as under DDP.
     """
 
-    def __init__(self, precision: str):
+    def __init__(self, precision: Any):
         super().__init__(precision_plugin=ShardedPrecision(precision), mixed_precision=MixedPrecision())
         self._shapes: dict[str, torch.Size] = {}
         """whole shapes of the task's parameters"""
         self._names: list[list[str]] = []
         """names of each optimiser's parameters, in the order in which checkpoints number them"""
+
+    def setup_environment(self) -> None:
+        launchers.join(self._get_process_group_backend())
+        super().setup_environment()
 
     def _setup_model(self, model: nn.Module) -> nn.Module:
         """Lightning's, also for processors, and for single numbers, which cannot be divided: they are averaged."""

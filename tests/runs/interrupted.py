@@ -1,6 +1,6 @@
 """`python interrupted.py VERB ...` is `limner VERB ...` to which something happens at a chosen point; run as a script.
 
-LIMNER_TEST_INTERRUPT=WHERE:NUMBER:WHAT. WHERE is `step` (at the end of optimiser step NUMBER, before anything is saved
+LIMNER_TEST_INTERRUPT=WHERE:NUMBER:WHAT[:RANK]. WHERE is `step` (at the end of optimiser step NUMBER, before anything is saved
 for it), `validation` (at the first batch of validation NUMBER), `test` (at the first batch of the test after training),
 `package` or `rows` (before either is written). WHAT is one of, or several joined by `+`:
 
@@ -9,7 +9,7 @@ for it), `validation` (at the first batch of validation NUMBER), `test` (at the 
   read-only   the disk of the run folder takes no more writes
   clock-SECONDS  time.time() and all that is built on it goes back by so much; monotonic clocks cannot
 
-Only the first process gets it. What was saved before is on the disk by then. Without the variable nothing is changed.
+Only the process RANK gets it (the first, unless said), and not again when torchrun has started it anew. What was saved before is on the disk by then. Without the variable nothing is changed.
 LIMNER_TEST_CLOCK=SECONDS sets the clock so far ahead from the start (or back, -SECONDS); @SECONDS stops it there.
 """
 
@@ -23,8 +23,9 @@ from pathlib import Path
 
 
 def interrupt() -> None:
-    where, count, what = os.environ["LIMNER_TEST_INTERRUPT"].split(":")
-    number = int(count)
+    where, count, what, *given = os.environ["LIMNER_TEST_INTERRUPT"].split(":")
+    number, rank = int(count), int(given[0]) if given else 0
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
     import pytorch_lightning as pl
 
@@ -44,7 +45,7 @@ def interrupt() -> None:
                 happen(each, self.run.path)
 
         def at(self, trainer: pl.Trainer, here: bool) -> None:
-            if here and trainer.is_global_zero:
+            if here and trainer.global_rank == rank and not again:
                 self.now()
 
         def on_train_batch_end(self, trainer, *_):
