@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import FSDPStrategy
 
 from limner.loggers.lines import JsonLines
 from limner.loggers.wandb_run import WandbRun
@@ -71,7 +73,7 @@ class MetricLines(pl.Callback):
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         self._rate = float(optimizer.param_groups[0]["lr"])
         logs = (trainer.global_step + 1) % self.every == 0
-        self._norms = gradient_norms(pl_module.model, sharded=is_sharded(trainer)) if logs else {}
+        self._norms = gradient_norms(pl_module.model, shards=shards(trainer)) if logs else {}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if self._rate is None:
@@ -94,18 +96,19 @@ class MetricLines(pl.Callback):
             logger.log_metrics(line, trainer.global_step)
 
 
-def gradient_norms(model: torch.nn.Module, *, sharded: bool = False) -> dict[str, float]:
+def gradient_norms(model: torch.nn.Module, *, shards: int = 1) -> dict[str, float]:
     """`norm`, of all gradients, and that of each part of the model by its name; parts without gradients are left out.
 
     Args:
-        sharded: this process holds a piece of each gradient only, of some none; every process must call it, and a part
-            without gradients has the norm 0.
+        shards: processes that gradients are divided among. With several, this one holds a piece of each, of some none;
+            every process must call it, and a part without gradients has the norm 0. Single numbers are not divided.
     """
     parts: dict[str, list[torch.Tensor]] = defaultdict(list)
     for name, weight in model.named_parameters():
-        if weight.requires_grad and (sharded or weight.grad is not None):
+        if weight.requires_grad and (shards > 1 or weight.grad is not None):
             part = parts[name.removeprefix("_fsdp_wrapped_module.").partition(".")[0]]
-            part += [] if weight.grad is None else [weight.grad]
+            if weight.grad is not None:
+                part.append(weight.grad if weight.grad.dim() else weight.grad / math.sqrt(shards))
     if not parts:
         return {}
     device = next(model.parameters()).device
@@ -114,15 +117,15 @@ def gradient_norms(model: torch.nn.Module, *, sharded: bool = False) -> dict[str
     ]
     whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
     squares = torch.stack([norm.float() ** 2 for norm in whole])
-    if sharded:
+    if shards > 1:
         torch.distributed.all_reduce(squares)
     norm, *each = torch.cat((squares.sum(0, keepdim=True), squares)).sqrt().tolist()
     return {"norm": norm, **dict(zip(parts, each))}
 
 
-def is_sharded(trainer: pl.Trainer) -> bool:
-    """Does a process hold a piece of each gradient only, without torch knowing the others?"""
-    return type(trainer.strategy).__name__ == "FSDPStrategy"
+def shards(trainer: pl.Trainer) -> int:
+    """Among how many processes a trainer divides gradients."""
+    return trainer.world_size if isinstance(trainer.strategy, FSDPStrategy) else 1
 
 
 class Speed(pl.Callback):

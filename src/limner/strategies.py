@@ -93,12 +93,13 @@ class Sharded(FSDPStrategy):
         known = {id(parameter): name for name, parameter in self.lightning_module.named_parameters()}
         self._names = [[known[id(p)] for group in one.param_groups for p in group["params"]] for one in self.optimizers]
 
-    # --- checkpoints hold whole tensors. On processors FSDP's own functions for them return memory that is used again ---
+    # --- checkpoints hold whole tensors; on processors FSDP's own functions give memory that is used again ---
 
     @contextmanager
     def whole(self, *, write: bool = False) -> Iterator[nn.Module]:
         """The task with its whole weights, on every process; `write`: what is changed is kept."""
-        assert self.model is not None and self.lightning_module is not None
+        assert self.model is not None
+        assert self.lightning_module is not None
         with FullyShardedDataParallel.summon_full_params(self.model, writeback=write):
             yield self.lightning_module
 
@@ -109,7 +110,7 @@ class Sharded(FSDPStrategy):
             return {name: tensor.detach().to("cpu", copy=True) for name, tensor in task.state_dict().items()}
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """An ordinary state dict on the first process: a parameter's parts lie one behind the other on the processes."""
+        """An ordinary state dict on the first process; the processes hold a parameter's parts one behind the other."""
         mine = optimizer.state_dict()
         mine["state"] = {k: {n: cpu(value) for n, value in state.items()} for k, state in mine["state"].items()}
         parts: list[Any] = [None] * self.world_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +44,20 @@ class Limner:
     folder: Path
     data: Path
 
-    def __call__(self, *words: str, interrupt: str | None = None, expect: int = 0) -> subprocess.CompletedProcess:
-        """Runs `limner WORDS` and checks its exit code; nothing it started may be left."""
+    def __call__(
+        self, *words: str, interrupt: str | None = None, expect: int = 0, launcher: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess:
+        """Runs `limner WORDS` and checks its exit code; nothing it started may be left.
+
+        launcher: arguments of Python before `-m limner`, for another module that starts it.
+        """
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("LIMNER_", "PL_", "WANDB_", "SLURM_"))}
         environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-        command = [sys.executable, "-m", "limner", *words]
+        start = ["-m", "limner"]
         if interrupt:
             environment["LIMNER_TEST_INTERRUPT"] = interrupt
-            command[1:3] = [str(SCRIPT)]
+            start = [str(SCRIPT)]
+        command = [sys.executable, *launcher, *start, *words]
         with subprocess.Popen(
             command,
             cwd=self.folder,

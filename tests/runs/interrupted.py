@@ -1,15 +1,16 @@
 """`python interrupted.py VERB ...` is `limner VERB ...` to which something happens at a chosen point; run as a script.
 
-LIMNER_TEST_INTERRUPT=WHERE:NUMBER:WHAT[:RANK]. WHERE is `step` (at the end of optimiser step NUMBER, before anything is saved
-for it), `validation` (at the first batch of validation NUMBER), `test` (at the first batch of the test after training),
-`package` or `rows` (before either is written). WHAT is one of, or several joined by `+`:
+LIMNER_TEST_INTERRUPT=WHERE:NUMBER:WHAT[:RANK]. WHERE is `step` (at the end of optimiser step NUMBER, before anything is
+saved for it), `validation` (at the first batch of validation NUMBER), `test` (at the first batch of the test after
+training), `package` or `rows` (before either is written). WHAT is one of, or several joined by `+`:
 
   SIGNAL      the process gets that signal
   full-BYTES  the disk of the run folder has no more than so many bytes left
   read-only   the disk of the run folder takes no more writes
   clock-SECONDS  time.time() and all that is built on it goes back by so much; monotonic clocks cannot
 
-Only the process RANK gets it (the first, unless said), and not again when torchrun has started it anew. What was saved before is on the disk by then. Without the variable nothing is changed.
+Only the process RANK gets it (the first, unless said), and not again when torchrun has started it anew. What was saved
+before is on the disk by then. Without the variable nothing is changed.
 LIMNER_TEST_CLOCK=SECONDS sets the clock so far ahead from the start (or back, -SECONDS); @SECONDS stops it there.
 """
 

@@ -74,7 +74,7 @@ def test_gradients_in_pieces(monkeypatch):
     model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in "ab"})
     model["a"].weight.grad = torch.tensor([[3.0]])
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda squares: squares.add_(torch.tensor([16.0, 144.0])))
-    assert gradient_norms(model, sharded=True) == pytest.approx({"norm": 13.0, "a": 5.0, "b": 12.0})
+    assert gradient_norms(model, shards=2) == pytest.approx({"norm": 13.0, "a": 5.0, "b": 12.0})
 
 
 def test_the_table_of_the_docs(root):

@@ -80,8 +80,9 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         ({}, (0, False, False)),
         ({"LOCAL_RANK": "0"}, (0, False, False)),
         ({"LOCAL_RANK": "2"}, (2, True, False)),
-        ({"RANK": "3", "LOCAL_RANK": "1"}, (3, False, True)),
-        ({"RANK": "0", "LOCAL_RANK": "0"}, (0, False, True)),
+        ({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}, (3, False, True)),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, (0, False, True)),
+        ({"RANK": "3"}, (0, False, False)),  # of something else: torchrun sets both
         ({"NODE_RANK": "1", "LOCAL_RANK": "0"}, (1, False, True)),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "2"}, (2, False, True)),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, (0, False, False)),
@@ -89,12 +90,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 )
 def test_which_process_this_is(environment, expected):
     assert (number(environment), started_by_lightning(environment), started_outside(environment)) == expected
-
-
-def test_torchrun_needs_a_given_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UserError, match=r"paths\.run must be given"):
-        make_run_folder(settings(tmp_path), [])
 
 
 def test_status_and_a_process_that_died(tmp_path):

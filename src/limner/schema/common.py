@@ -102,7 +102,7 @@ class Trainer:
         1, "processes a machine, one a device; auto: all devices; torchrun and srun decide it themselves"
     )
     num_nodes: int = key(1, "machines; torchrun and srun decide it themselves", low=1)
-    strategy: str = key("auto", "how several processes train: ddp, or fsdp (gradients and optimiser divided among them)",
+    strategy: str = key("auto", "how several processes train: ddp, or fsdp (gradients, optimiser divided among them)",
                         choices=("auto", "ddp", "fsdp"))  # fmt: skip
     precision: str = key("32-true", "arithmetic of the forward pass",
                          choices=("32-true", "bf16-mixed", "16-mixed", "64-true"))  # fmt: skip
