@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
 
 
 class UserError(Exception):
@@ -32,3 +32,14 @@ def listing(items: Iterable[object], total: int | None = None, show: int = 5) ->
     shown = [str(item) for item in items[:show]]
     rest = total - len(shown)
     return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, at most 60 characters of it: what was found, for error lines."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def field_found(record: Mapping[str, Any], name: str) -> str:
+    """`"field 'image_id' is 'x'"` or `"... is missing"`: what a record has under a name, for error lines."""
+    return f"field {name!r} is {short(record[name])}" if name in record else f"field {name!r} is missing"

@@ -17,7 +17,7 @@ import numpy as np
 from limner.data.reading import json_records
 from limner.data.visdial_files import load_split
 from limner.data.visdial_split import VisDialSplit
-from limner.errors import UserError, listing
+from limner.errors import UserError, listing, short
 from limner.files import whole
 from limner.metrics.bootstrap import intervals
 from limner.metrics.rank_fusion import keep_first, mean_ranks
@@ -138,10 +138,10 @@ def _read(records: Iterable[Any], path: object) -> dict[tuple[int, int], int]:
     twice = []
     for index, record in enumerate(records):
         if not isinstance(record, dict) or not {"image_id", "round_id", "ranks"} <= record.keys():
-            raise UserError(f"{path}: record {index} is {_short(record)}, expected {_EXPECTED}")
+            raise UserError(f"{path}: record {index} is {short(record)}, expected {_EXPECTED}")
         for name in ("image_id", "round_id"):
             if type(record[name]) is not int:
-                raise UserError(f"{path}: record {index}: {name} is {_short(record[name])}, expected a whole number")
+                raise UserError(f"{path}: record {index}: {name} is {short(record[name])}, expected a whole number")
         key, ranks = (record["image_id"], record["round_id"]), record["ranks"]
         count = len(ranks) if isinstance(ranks, list) else 0
         if not count or any(type(rank) is not int for rank in ranks) or set(ranks) != set(range(1, count + 1)):
@@ -161,7 +161,7 @@ def _read(records: Iterable[Any], path: object) -> dict[tuple[int, int], int]:
 def _fault(ranks: Any) -> str:
     """What is wrong with ranks that are no permutation."""
     if not isinstance(ranks, list) or not ranks or not all(type(rank) is int for rank in ranks):
-        return _short(ranks)
+        return short(ranks)
     twice = sorted({rank for rank in ranks if ranks.count(rank) > 1})
     outside = sorted({rank for rank in ranks if not 1 <= rank <= len(ranks)})
     return f"{len(ranks)} numbers" + (f", {listing(twice)} twice" if twice else f", {listing(outside)} among them")
@@ -174,8 +174,3 @@ def _plain(value: Any) -> Any:
 
 def _rounds(keys: list[tuple[int, int]]) -> str:
     return listing([f"image {image} round {number}" for image, number in keys[:5]], len(keys))
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -23,7 +23,7 @@ import numpy as np
 from limner.data.cache import cached, content_key
 from limner.data.caption_split import CaptionSplit, distinct_images, spans
 from limner.data.reading import json_members
-from limner.errors import Fault, UserError, listing, refuse
+from limner.errors import Fault, UserError, field_found, listing, refuse, short
 
 _CACHE = "captions-1"  # a new number whenever the arrays change
 _KINDS = (
@@ -192,7 +192,7 @@ class _Reader:
         text = record.get(name)
         digits = number if not self.by_name else _digits_of(text) if isinstance(text, str) else None
         if digits is None:
-            raise UserError(f"{where}: {_found(record, name)}, expected the name of a file with digits at its end")
+            raise UserError(f"{where}: {field_found(record, name)}, expected the name of a file with digits at its end")
         self.images.append(number)
         self.numbers.append(digits)
 
@@ -202,9 +202,9 @@ class _Reader:
         where = f"{where} (id {number})"
         split, sentences = record.get("split"), record.get("sentences")
         if not isinstance(split, str):
-            raise UserError(f"{where}: {_found(record, 'split')}, expected a name such as 'train'")
+            raise UserError(f"{where}: {field_found(record, 'split')}, expected a name such as 'train'")
         if not isinstance(sentences, list):
-            raise UserError(f"{where}: {_found(record, 'sentences')}, expected a list")
+            raise UserError(f"{where}: {field_found(record, 'sentences')}, expected a list")
         self.image(number, record, "filename", where)
         self.part.append(self.parts[split])
         for place, sentence in enumerate(sentences):
@@ -214,19 +214,19 @@ class _Reader:
                 self.caption(number, raw, words)
             except (KeyError, TypeError, AttributeError):
                 expected = 'expected {"raw": "A dog.", "tokens": ["a", "dog"]}'
-                self.fault(UserError(f"{where}: sentences[{place}]: found {_short(sentence)}, {expected}"))
+                self.fault(UserError(f"{where}: sentences[{place}]: found {short(sentence)}, {expected}"))
 
     def own(self, number: int, captions: Any, where: str) -> None:
         """An image of one's own file and its captions."""
         self.images.append(number)
         self.numbers.append(number)
         if not isinstance(captions, Iterator):
-            raise UserError(f"{where}: found {_short(captions)}, expected a list of captions")
+            raise UserError(f"{where}: found {short(captions)}, expected a list of captions")
         for place, caption in enumerate(captions):
             if isinstance(caption, str):
                 self.caption(number, caption)
             else:
-                self.fault(UserError(f"{where}: caption {place} is {_short(caption)}, expected a text"))
+                self.fault(UserError(f"{where}: caption {place} is {short(caption)}, expected a text"))
 
     # --- captions ---
 
@@ -239,7 +239,7 @@ class _Reader:
         """A caption of a COCO file."""
         number = _whole(_object(record, where, " with image_id and caption"), "image_id", where)
         if not isinstance(record.get("caption"), str):
-            raise UserError(f"{where} (image_id {number}): {_found(record, 'caption')}, expected a text")
+            raise UserError(f"{where} (image_id {number}): {field_found(record, 'caption')}, expected a text")
         self.caption(number, record["caption"])
 
     def caption(self, image: int, raw: str, words: list[str] | None = None) -> None:
@@ -318,21 +318,12 @@ def _digits_of(name: str) -> int | None:
 
 def _object(record: Any, where: str, fields: str = "") -> dict[str, Any]:
     if not isinstance(record, dict):
-        raise UserError(f"{where}: found {_short(record)}, expected an object{fields}")
+        raise UserError(f"{where}: found {short(record)}, expected an object{fields}")
     return record
 
 
 def _whole(record: dict[str, Any], name: str, where: str) -> int:
     value = record.get(name)
     if type(value) is not int or abs(value) >= 1 << 63:
-        raise UserError(f"{where}: {_found(record, name)}, expected a whole number")
+        raise UserError(f"{where}: {field_found(record, name)}, expected a whole number")
     return value
-
-
-def _found(record: dict[str, Any], name: str) -> str:
-    return f"field {name!r} is {_short(record[name])}" if name in record else f"field {name!r} is missing"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -25,7 +25,7 @@ from limner.data.cache import cached, content_key
 from limner.data.reading import first_character, json_members, json_records
 from limner.data.text_pool import TextWriter
 from limner.data.visdial_split import VisDialSplit, distinct_images, join
-from limner.errors import Fault, UserError, listing, refuse
+from limner.errors import Fault, UserError, field_found, listing, refuse, short
 
 __all__ = ["VisDialSplit", "from_dialogs", "join", "load_split"]
 
@@ -79,7 +79,7 @@ def from_dialogs(
 
     def place(text: Any, kind: str) -> int:
         if not isinstance(text, str):
-            raise TypeError(f"{kind} {_short(text)} is no text")
+            raise TypeError(f"{kind} {short(text)} is no text")
         return pools[kind].setdefault(text, len(pools[kind]))
 
     for index, record in enumerate(dialogs):
@@ -93,7 +93,7 @@ def from_dialogs(
                     numbers["answer_options"] = [place(text, "answer") for text in said["answer_options"]]
                 rounds.append(numbers)
         except KeyError as error:
-            fault(UserError(f"{source}[{index}]: field {error} is missing in {_short(record)}"))
+            fault(UserError(f"{source}[{index}]: field {error} is missing in {short(record)}"))
             continue
         except (TypeError, AttributeError) as error:
             told = f"{error}; expected image_id, caption and dialog, a list of questions and answers"
@@ -128,12 +128,12 @@ def _read_dialogs(path: str | Path, fault: Fault) -> VisDialSplit:
     for name, value in json_members(path, expected=_KIND, inside="data", next_step=_NEXT_STEP):
         found.append(name)
         if name in ("data.questions", "data.answers", "data.dialogs") and not isinstance(value, Iterator):
-            raise UserError(f"{path}: {name} is {_short(value)}, expected a list")
+            raise UserError(f"{path}: {name} is {short(value)}, expected a list")
         if name in ("data.questions", "data.answers"):
             writer = getattr(reader, name.removeprefix("data."))
             for index, text in enumerate(value):
                 if not isinstance(text, str):
-                    fault(UserError(f"{path}: {name}[{index}]: found {_short(text)}, expected a text"))
+                    fault(UserError(f"{path}: {name}[{index}]: found {short(text)}, expected a text"))
                     text = ""  # the texts behind it keep their places
                 writer.add(text)
         elif name == "data.dialogs":
@@ -164,7 +164,7 @@ class _Dialogs:
         try:
             self._add(record)
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
-            generic = UserError(f"{self.source}[{index}]: found {_short(record)}, expected a dialog of VisDial")
+            generic = UserError(f"{self.source}[{index}]: found {short(record)}, expected a dialog of VisDial")
             for error in list(self._wrong(record, index)) or [generic]:
                 self.fault(error)
             for column, length in zip(growing, before):  # nothing of it is kept
@@ -196,32 +196,34 @@ class _Dialogs:
         """All that is wrong with a dialog that `_add` did not take."""
         where = f"{self.source}[{index}]"
         if not isinstance(record, dict):
-            yield UserError(f"{where}: found {_short(record)}, expected an object with image_id, caption and dialog")
+            yield UserError(f"{where}: found {short(record)}, expected an object with image_id, caption and dialog")
             return
         if _whole(record.get("image_id"), 1 << 63):
             where += f" (image_id {record['image_id']})"
         else:
-            yield UserError(f"{where}: {_found(record, 'image_id')}, expected a whole number")
+            yield UserError(f"{where}: {field_found(record, 'image_id')}, expected a whole number")
         rounds = record.get("dialog")
         if not isinstance(record.get("caption"), str):
-            yield UserError(f"{where}: {_found(record, 'caption')}, expected a text")
+            yield UserError(f"{where}: {field_found(record, 'caption')}, expected a text")
         if not isinstance(rounds, list) or not rounds:
-            yield UserError(f"{where}: {_found(record, 'dialog')}, expected a list of rounds")
+            yield UserError(f"{where}: {field_found(record, 'dialog')}, expected a list of rounds")
             return
         for number, said in enumerate(rounds, start=1):
             if not isinstance(said, dict):
-                yield UserError(f"{where}: round {number} is {_short(said)}, expected an object with a question")
+                yield UserError(f"{where}: round {number} is {short(said)}, expected an object with a question")
                 continue
             for name in ("question", "answer", "gt_index"):
                 if (name in said or name == "question") and not (_whole(said.get(name)) and said[name] >= 0):
-                    yield UserError(f"{where}: round {number}: {_found(said, name)}, expected a place: 0, 1, 2, ...")
+                    yield UserError(
+                        f"{where}: round {number}: {field_found(said, name)}, expected a place: 0, 1, 2, ..."
+                    )
             options = said.get("answer_options")
             if "answer_options" in said and not (isinstance(options, list) and options and all(map(_whole, options))):
                 expected = "expected a list of places in data.answers"
-                yield UserError(f"{where}: round {number}: {_found(said, 'answer_options')}, {expected}")
+                yield UserError(f"{where}: round {number}: {field_found(said, 'answer_options')}, {expected}")
         if "round_id" in record and not (_whole(record["round_id"]) and record["round_id"] >= len(rounds)):
             expected = f"expected a number of rounds, {len(rounds)} or more"
-            yield UserError(f"{where}: {_found(record, 'round_id')}, {expected}")
+            yield UserError(f"{where}: {field_found(record, 'round_id')}, {expected}")
 
     def finish(self) -> VisDialSplit:
         """The arrays."""
@@ -300,7 +302,7 @@ def _judged(record: Any, split: VisDialSplit, place: dict[int, int], where: str)
     """`(round, relevances)` of a record; None when its image is not among the dialogs."""
     if not isinstance(record, dict) or not (_whole(record.get("image_id"), 1 << 63) and "round_id" in record):
         expected = 'expected {"image_id": 1, "round_id": 1, "gt_relevance": [numbers]}'
-        raise UserError(f"{where}: found {_short(record)}, {expected}")
+        raise UserError(f"{where}: found {short(record)}, {expected}")
     where += f" (image_id {record['image_id']})"
     dialog = place.get(record["image_id"])
     if dialog is None:
@@ -308,7 +310,7 @@ def _judged(record: Any, split: VisDialSplit, place: dict[int, int], where: str)
     first, last = int(split.first[dialog]), int(split.first[dialog + 1])
     low, high = 1 + int(split.shift[dialog]), last - first + int(split.shift[dialog])
     if not _whole(record["round_id"]) or not low <= record["round_id"] <= high:
-        raise UserError(f"{where}: {_found(record, 'round_id')}, but its dialog has the rounds {low} to {high}")
+        raise UserError(f"{where}: {field_found(record, 'round_id')}, but its dialog has the rounds {low} to {high}")
     number = first + record["round_id"] - low
     return number, _relevance(record, int(split.option_counts[number]), where)
 
@@ -323,7 +325,7 @@ def _relevance(record: dict[str, Any], options: int, where: str) -> np.ndarray:
     except (TypeError, ValueError):
         values = np.array(np.nan)
     if values.shape != (options,) or not options:
-        size = f"has {len(values):,} numbers" if values.ndim == 1 else f"is {_short(record[name])}"
+        size = f"has {len(values):,} numbers" if values.ndim == 1 else f"is {short(record[name])}"
         raise UserError(f"{where}: {name} {size}, expected one for each of its {options:,} options")
     if not ((values >= 0) & (values <= 1)).all():
         worst = record[name][int(np.flatnonzero(~((values >= 0) & (values <= 1)))[0])]
@@ -345,12 +347,3 @@ def _places(rounds: list[dict[str, Any]], name: str) -> list[int]:
 
 def _whole(value: Any, limit: int = 1 << 31) -> bool:
     return type(value) is int and abs(value) < limit
-
-
-def _found(record: dict[str, Any], name: str) -> str:
-    return f"field {name!r} is {_short(record[name])}" if name in record else f"field {name!r} is missing"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

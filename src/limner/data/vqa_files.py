@@ -19,7 +19,7 @@ import numpy as np
 from limner.data.cache import cached, content_key
 from limner.data.reading import json_records
 from limner.data.vqa_split import VQASplit, distinct_ids, join
-from limner.errors import Fault, UserError, listing, refuse
+from limner.errors import Fault, UserError, listing, refuse, short
 from limner.files import whole
 
 __all__ = ["ANSWERS", "VQASplit", "join", "load_split", "read_questions", "write_annotations", "write_questions"]
@@ -92,8 +92,8 @@ def read_questions(path: str | Path, *, fault: Fault = refuse) -> tuple[np.ndarr
         wrong = _ids_faults(record, path, "questions", index)
         text = record.get("question") if isinstance(record, dict) else ""
         if isinstance(record, dict) and (not isinstance(text, str) or not text.strip()):
-            where = f"{path}: questions[{index}] (question_id {_short(record.get('question_id'))})"
-            wrong.append(f"{where}: field 'question' is {_short(text)}, expected a text")
+            where = f"{path}: questions[{index}] (question_id {short(record.get('question_id'))})"
+            wrong.append(f"{where}: field 'question' is {short(text)}, expected a text")
         if wrong:
             _tell(wrong, fault)
             continue
@@ -111,19 +111,14 @@ def _tell(wrong: list[str], fault: Fault) -> None:
 def _ids_faults(record: Any, path: str | Path, key: str, index: int) -> list[str]:
     """What is wrong with the ids of a record."""
     if not isinstance(record, dict):
-        return [f"{path}: {key}[{index}]: found {_short(record)}, expected an object with the fields of VQA v2"]
+        return [f"{path}: {key}[{index}]: found {short(record)}, expected an object with the fields of VQA v2"]
     wrong = []
     for name in ("question_id", "image_id"):
         value = record.get(name)
         if type(value) is not int or abs(value) >= 1 << 63:
-            found = f"is {_short(value)}" if name in record else "is missing"
+            found = f"is {short(value)}" if name in record else "is missing"
             wrong.append(f"{path}: {key}[{index}]: field {name!r} {found}, expected a whole number")
     return wrong
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _align(
@@ -207,17 +202,17 @@ class _Annotations:
         answers = record.get("answers")
         wrong = []
         if not isinstance(answers, list) or not answers:
-            found = f"is {_short(answers)}" if "answers" in record else "is missing"
+            found = f"is {short(answers)}" if "answers" in record else "is missing"
             wrong.append(f"{where}: field 'answers' {found}, expected a list of one to ten answers")
         for place, item in enumerate(answers if isinstance(answers, list) else []):
             if not isinstance(item, dict) or not isinstance(item.get("answer"), str):
-                wrong.append(f'{where}: answers[{place}] is {_short(item)}, expected {{"answer": "some text"}}')
+                wrong.append(f'{where}: answers[{place}] is {short(item)}, expected {{"answer": "some text"}}')
         wrong += [
-            f"{where}: field {name!r} is {_short(record[name])}, expected a text"
+            f"{where}: field {name!r} is {short(record[name])}, expected a text"
             for name in ("multiple_choice_answer", "answer_type", "question_type")
             if name in record and not isinstance(record[name], str)
         ]
-        return wrong or [f"{where}: found {_short(record)}, expected an annotation of VQA v2"]
+        return wrong or [f"{where}: found {short(record)}, expected an annotation of VQA v2"]
 
     def answers(self) -> np.ndarray:
         """(Q, W) int32, -1 behind the last answer."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from limner.errors import UserError, listing
+from limner.errors import UserError, listing, short
 from limner.metrics.bootstrap import Statistic
 from limner.metrics.visdial_types import TYPES, question_type
 
@@ -153,7 +153,7 @@ class DialogMetrics:
                 key = (row["image_id"], row["round_id"])
                 given = np.asarray(row["ranks"]) if "ranks" in row else ranks(np.asarray(row["scores"], np.float64))
             except (KeyError, TypeError, ValueError):
-                raise UserError(f"VisDial metrics: found {_short(row)}, expected image_id, round_id, ranks") from None
+                raise UserError(f"VisDial metrics: found {short(row)}, expected image_id, round_id, ranks") from None
             place = self.places.get(key)
             if place is None:
                 unknown.append(key)
@@ -162,7 +162,7 @@ class DialogMetrics:
                 twice.append(key)
             options = int(self.split.option_counts[self.rounds[place]])
             if given.shape != (options,) or not np.array_equal(np.sort(given), np.arange(1, options + 1)):
-                told = f"image {key[0]}, round {key[1]}: its ranks are {_short(given.tolist())}"
+                told = f"image {key[0]}, round {key[1]}: its ranks are {short(given.tolist())}"
                 raise UserError(f"VisDial metrics: {told}, expected a permutation of 1 to {options}")
             found[place] = given
         missing = [key for key, place in self.places.items() if place not in found]
@@ -226,8 +226,3 @@ def _by_count(kinds: np.ndarray) -> list[int]:
     """The kinds that come up, the most frequent first."""
     counts = np.bincount(kinds)
     return [kind for kind in np.argsort(-counts, kind="stable").tolist() if counts[kind]]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
