@@ -10,8 +10,9 @@ from collections.abc import Callable
 from limner.data.features.check import check, describe
 from limner.data.features.convert import convert
 from limner.data.features.formats import FORMATS
+from limner.data.features.native import OPTIONAL
 from limner.data.features.progress import time_left
-from limner.data.features.store import OPTIONAL, FeatureStore
+from limner.data.features.store import FeatureStore
 from limner.errors import listing
 
 

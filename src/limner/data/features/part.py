@@ -19,7 +19,7 @@ import numpy as np
 import xxhash
 
 from limner.data.features.layout import fixed_text
-from limner.data.features.store import SCHEMA
+from limner.data.features.native import SCHEMA
 from limner.errors import UserError, listing
 
 RECORD = np.dtype([("image_id", "<i8"), ("rows", "<i8"), ("size", "<i4", 2), ("hash", "<u8"), ("check", "<u8")])

@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import xxhash
 
+from limner.data.features.native import SCHEMA
 from limner.data.features.part import RECORD, TYPES, finish, read_records, row_bytes, row_of, sealed, sync
-from limner.data.features.store import SCHEMA, not_finite, not_probabilities
+from limner.data.features.store import not_finite, not_probabilities
 from limner.errors import UserError, listing
 from limner.files import only_writer
 
