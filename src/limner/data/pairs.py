@@ -97,9 +97,6 @@ class PairData(ViLBERTData):
         """`text`: how texts become tokens, which a package must say."""
         return {"text": {key: self.settings[key] for key in ("lowercase", "max_length")}}
 
-    def initialise(self, model: Any) -> None:
-        """Nothing: word vectors begin as the model draws them."""
-
     def summary(self) -> str:
         """One line: pairs, images, words, what is predicted of regions."""
         texts, store = self.pairs["fit"], self.store
@@ -114,9 +111,6 @@ class PairData(ViLBERTData):
             f"data: {len(texts.id):,} {self.source} about {images:,} images to learn, "
             f"{len(self.words):,} word parts, {seen}"
         )
-
-    def fingerprint(self) -> dict[str, str]:
-        return {**self.hashes, **super().fingerprint()}
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -145,9 +139,6 @@ class PairData(ViLBERTData):
         """What makes the batches of a split."""
         sizes, counts = self.known(texts.image_id)
         return PairBatches(texts, self.words, self.settings, sizes=sizes, counts=counts)
-
-    def val_dataloader(self) -> BatchLoader:
-        return self.evaluation_loader(self.settings["select"], resident=None)
 
     def loader(self, split: str) -> BatchLoader:
         """The pairs of a split, those of an image together. Batches are complete, also with `resident`, see

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,17 @@ class ViLBERTData(RegionData):
         super().__init__(settings)
         self.vocabulary = vocabulary
         self.words: WordPiece
+
+    # --- what a data set defines ---
+
+    @property
+    @abstractmethod
+    def hashes(self) -> dict[str, str]:
+        """A hash of what is trained on and evaluated by, and of the words."""
+
+    @abstractmethod
+    def evaluation_loader(self, name: str, *, resident: bool | None) -> BatchLoader:
+        """The items of a split. `resident`: row numbers instead of regions; None: as the setting says."""
 
     # --- words ---
 
@@ -139,7 +151,13 @@ class ViLBERTData(RegionData):
 
     def fingerprint(self) -> dict[str, str]:
         kind = {"region_targets": f"{self.sizes()['region_classes']} classes"} if self.predicts_classes else {}
-        return {**super().fingerprint(), **kind}
+        return {**self.hashes, **super().fingerprint(), **kind}
+
+    def initialise(self, model: Any) -> None:
+        """Nothing: word vectors begin as the model draws them."""
+
+    def val_dataloader(self) -> BatchLoader:
+        return self.evaluation_loader(self.settings["select"], resident=None)
 
     def expect(self, trained: package.Package) -> None:
         """Refuses a model that was trained on other features, or whose words are written in another case."""

@@ -103,9 +103,6 @@ class VisDialData(ViLBERTData):
         """`text`: how dialogs become tokens, which a package must say."""
         return {"text": {key: self.settings[key] for key in ("lowercase", "max_length", "history")}}
 
-    def initialise(self, model: Any) -> None:
-        """Nothing: word vectors begin as the model draws them."""
-
     def summary(self) -> str:
         """One line: dialogs, rounds, how long they are, words."""
         encoder = self.fit
@@ -120,9 +117,6 @@ class VisDialData(ViLBERTData):
             f"{tokens:.0f} tokens before an answer ({dropped:.2f} % without their oldest rounds), "
             f"{len(self.words):,} word parts, {regions}"
         )
-
-    def fingerprint(self) -> dict[str, str]:
-        return {**self.hashes, **super().fingerprint()}
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -170,9 +164,6 @@ class VisDialData(ViLBERTData):
         """What makes the batches of a split."""
         sizes, counts = self.known(encoder.split.image_id)
         return DialogBatches(encoder, self.settings, sizes=sizes, counts=counts)
-
-    def val_dataloader(self) -> BatchLoader:
-        return self.evaluation_loader(self.settings["select"], resident=None)
 
     def loader(self, split: str) -> BatchLoader:
         """The dialogs of a split in the order of the file, with all options of the rounds that are ranked.
