@@ -66,6 +66,8 @@ bench: install ## speed against the straightforward path, ratios measured in one
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/checkpoint.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/visdial.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/full_size.py
+	$(BIN)/python scripts/benchmarks/startup.py
+	$(BIN)/python scripts/benchmarks/ddp.py
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/benchmarks/convert.py
 
 lint: install audit ## ruff (rules and format), mypy, dead code, configs, dependencies

@@ -74,3 +74,13 @@ def test_what_a_checkpoint_costs(tmp_path):
     assert 250 < int(size.replace(",", "")) < 350
     assert float(share) < 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_start_up_says_where_the_time_goes():
+    done = run("startup.py", "--repeat", "1", "--logger", "files", "--scenes", "20")
+    assert done.returncode == 0, done.stderr
+    rows = {line[:46].strip(): [float(value) for value in line[46:].split()] for line in done.stdout.splitlines()[1:]}
+    assert len(rows) == 10
+    parts = [row[1] for title, row in rows.items() if title != "in all"]
+    assert sum(parts) == pytest.approx(rows["in all"][1], abs=0.1)
+    assert rows["import torch"][1] > 0.1
