@@ -3,9 +3,9 @@
     python scripts/benchmarks/ddp.py                     # some minutes
     python scripts/benchmarks/ddp.py --rounds 3 --steps 10
 
-Files as large as a share of VQA v2 (made_vqa.py), 36 x 2048 regions, hidden 1024, 512 questions a step over all
-processes, through `limner train`; items a second from the run's speed.jsonl, the first line (warming up) left out. What a
-step adds for two processes is the sum of 12.6 million gradients over gloo, 50 MB.
+Files as large as a share of VQA v2 (made_vqa.py), 36 x 2048 regions, hidden 1024, 512 questions a step over both
+processes, through `limner train`; items a second from the last line of the run's speed.jsonl: warming up does not
+count. What a step adds for two processes is the sum of 25 million gradients over gloo, 100 MB.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from limner.data.pickle_values import MAKERS, Array, Broken, Dtype, Name, Refused, array, as_key, plain
+from limner.errors import short
 
 COPIED = 64  # bytes that may be made for each byte of the pickle, beside the first megabytes
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core"}
@@ -112,13 +113,15 @@ class _Machine:
         if self.budget < 0:
             raise Refused("would take far more memory than its own size")
 
-    def name(self, module: str, name: str) -> None:
+    def name(self, module: Any, name: Any) -> None:
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise Broken("names something, but not by texts")
         for old, new in _OLD_MODULES.items():
             if module == old or module.startswith(old + "."):
                 module = new + module[len(old) :]
         full = f"{module}.{name}"
         if full not in MAKERS:
-            raise Refused(f"asks for {full}")
+            raise Refused(f"asks for {full if full.isprintable() and len(full) < 100 else short(full)}")
         self.push(Name(full))
 
     def set_items(self, target: dict[Any, Any], pairs: list[Any]) -> None:
@@ -199,7 +202,7 @@ def _reduce(machine: _Machine) -> None:
 
 def _stack_global(machine: _Machine) -> None:
     name, module = machine.pop(), machine.pop()
-    machine.name(str(module), str(name))
+    machine.name(module, name)
 
 
 def _set_item(machine: _Machine) -> None:
