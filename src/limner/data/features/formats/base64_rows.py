@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from limner.data.features.formats.format import Entry, Image, natural, pixels
 from limner.data.reading import open_binary
 from limner.errors import UserError
 
-try:  # 45 times faster than the standard library, which decodes character by character
-    from pybase64 import b64decode_as_bytearray as _fast
-except ImportError:
-    _fast = None
+_fast: Callable[..., bytearray] | None = None
+with suppress(ImportError):  # 45 times faster than the standard library, which decodes character by character
+    from pybase64 import b64decode_as_bytearray
+
+    _fast = b64decode_as_bytearray
 
 LONGEST = 1 << 26  # bytes of a line; 100 regions of 2,048 numbers and their 1,601 classes take 2 MB
 _AHEAD = 1 << 22  # bytes read at a time
