@@ -16,4 +16,5 @@
 #SBATCH --open-mode=append
 #SBATCH --output=slurm-%j.out
 set -euo pipefail
+export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # since Slurm 22.05 srun does not take it from sbatch: one core each
 srun limner train "$@" trainer=multinode resume=auto

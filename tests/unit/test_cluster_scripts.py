@@ -16,9 +16,9 @@ SCRIPTS = {"slurm.sh": "srun", "torchrun.sh": "torchrun"}  # what it starts
 
 def run(root: Path, tmp_path: Path, name: str, **environment: str) -> subprocess.CompletedProcess:
     tool = tmp_path / SCRIPTS[name]
-    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    tool.write_text('#!/bin/sh\necho "cores=$SRUN_CPUS_PER_TASK"\nprintf "%s\\n" "$@"\n')
     tool.chmod(0o755)
-    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **environment}
+    path = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_CPUS_PER_TASK": "8", **environment}
     command = ["bash", str(root / "scripts/cluster" / name), *TYPED]
     return subprocess.run(command, env=path, capture_output=True, text=True)
 
@@ -44,7 +44,8 @@ def test_what_torchrun_is_told(root, tmp_path):
     assert "HEAD=NAME: the machine where all of them meet" in done.stderr
 
 
-def test_slurm_is_told_what_limner_needs(root):
+def test_slurm_is_told_what_limner_needs(root, tmp_path):
+    assert run(root, tmp_path, "slurm.sh").stdout.splitlines()[0] == "cores=8"
     text = (root / "scripts/cluster/slurm.sh").read_text()
     for option in ("--ntasks-per-node=4", "--signal=USR1@120", "--requeue"):
         assert f"#SBATCH {option}" in text
