@@ -17,4 +17,4 @@
 #SBATCH --output=slurm-%j.out
 set -euo pipefail
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # since Slurm 22.05 srun does not take it from sbatch: one core each
-srun limner train "$@" trainer=multinode resume=auto
+srun limner train trainer=multinode resume=auto "$@"

@@ -9,4 +9,4 @@
 set -euo pipefail
 torchrun --nnodes="${NODES:-2}" --nproc-per-node="${GPUS:-4}" --max-restarts=3 \
   --rdzv-backend=c10d --rdzv-endpoint="${HEAD:?HEAD=NAME: the machine where all of them meet}:${PORT:-29400}" \
-  -m limner train "$@" trainer=multinode resume=auto
+  -m limner train trainer=multinode resume=auto "$@"

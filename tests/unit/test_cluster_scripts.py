@@ -30,10 +30,10 @@ def test_it_starts_a_training_that_composes(name, root, tmp_path):
     words = done.stdout.splitlines()
     at = words.index("train")
     assert words[at - 1] == "limner"
-    assert words[at + 1 : at + 4] == TYPED
+    assert words[-3:] == TYPED  # last: `trainer=fsdp` takes the place of ours
     config = compose("train", [word for word in words[at + 1 :] if word != "resume=auto"], checked=False)
     assert (config.name, config.trainer.num_nodes, config.trainer.strategy) == ("two words", 2, "ddp")
-    assert words[-1] == "resume=auto"
+    assert "resume=auto" in words
 
 
 def test_what_torchrun_is_told(root, tmp_path):

@@ -39,6 +39,7 @@ BAD = {
     f"{TOY} paths.data=null": ["paths.data: found 'null', expected str"],
     f"{TOY} task.loss=mse": ["task.loss: found 'mse', expected one of soft_bce, hard_bce, softmax, kl"],
     f"{TOY} trainer.precision=half": ["expected one of 32-true, bf16-mixed"],
+    f"{TOY} trainer=fsdp trainer.precision=64-true": ["is not for trainer.strategy=fsdp; expected 32-true"],
     f"{TOY} trainer.strategy=ddp_spawn": ["expected one of auto, ddp"],
     f"{TOY} ~optim": ["~optim: cannot be left out"],
     f"{TOY} ~data.batch_size": ["data.batch_size: is missing"],

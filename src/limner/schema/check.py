@@ -127,6 +127,8 @@ def train_rules(config: DictConfig) -> list[str]:
         ]
     if config.get("sweep") is not None:
         faults += sweep_faults(config)
+    if config.trainer.strategy == "fsdp" and config.trainer.precision == "64-true":
+        faults.append("trainer.precision=64-true: is not for trainer.strategy=fsdp; expected 32-true or a mixed one")
     if not config.callbacks.monitor.startswith("val/"):
         faults.append(f"callbacks.monitor={config.callbacks.monitor}: expected a validation metric, such as val/score")
     return faults or missing_files(data)
