@@ -64,8 +64,6 @@ class MetricLines(pl.Callback):
         self.lines.rewind(state_dict["bytes"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step == 0:
-            self.lines.rewind(0)  # the run was begun before, and died before its first checkpoint
         for logger in trainer.loggers:
             if isinstance(logger, WandbRun):
                 logger.catch_up(self.lines.path, self.lines.path.with_name("speed.jsonl"))

@@ -75,7 +75,7 @@ def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def only_writer(lock: IO[bytes] | int, path: Path) -> None:
+def only_writer(lock: IO[Any] | int, path: Path) -> None:
     """Takes a lock on an open file or folder, until it is closed. However a process ends, the system frees its locks.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -14,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from limner.errors import UserError, listing
-from limner.files import write_json
+from limner.files import only_writer, write_json
 from limner.paths import shown
 from limner.reports.source import read_json
 from limner.run import make_folder
@@ -38,8 +37,8 @@ def held(folder: Path) -> Iterator[None]:
     make_folder(folder)
     with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            only_writer(file, folder)
+        except UserError:
             file.seek(0)
             who = file.read().strip() or "another process"
             advice = "more jobs at a time: sweep.jobs=N with a parallel launcher; another search: sweep.name=NAME"
